@@ -1,0 +1,56 @@
+from snakemake.utils import min_version
+
+min_version("9.19")
+
+
+include: "rules/common.smk"
+
+
+# A GPU, or the whole CPU, belongs to one timed training at a time; clusters count for themselves.
+resource_scopes:
+    gpu="local",
+
+
+pathvars:
+    results=f"results/{STUDY.study}",
+    data=STUDY.data_folder,
+
+
+wildcard_constraints:
+    dataset="|".join(STUDY.datasets),
+    experiment="|".join(STUDY.experiments),
+    seed="[0-9]+",
+
+
+include: "rules/hardware.smk"
+include: "rules/data.smk"
+include: "rules/training.smk"
+include: "rules/task1_mnist.smk"
+include: "rules/task2_cifar10.smk"
+include: "rules/task3_architectures.smk"
+include: "rules/report.smk"
+
+
+rule all:
+    default_target: True
+    input:
+        "<results>/report.html",
+
+
+rule task1:
+    input:
+        rules.task1_tables.output,
+        rules.task1_figures.output,
+
+
+rule task2:
+    input:
+        rules.hardware.output,
+        rules.task2_tables.output,
+        rules.task2_figures.output,
+
+
+rule task3:
+    input:
+        rules.task3_tables.output,
+        rules.task3_figures.output,

@@ -1,0 +1,127 @@
+# The study's configuration, and helpers that the rules share.
+import json
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(workflow.basedir)
+sys.path.insert(0, str(ROOT / "scripts"))
+# The rules' programs run in the environment that runs Snakemake, unless conda provides one.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+from trainkit.config import load_study
+from trainkit.digest import code_digest
+from trainkit.errors import StudyError
+from trainkit.spec import FeatureSpec
+
+try:
+    STUDY = load_study(ROOT, config)
+except StudyError as error:
+    sys.exit(f"error: {error}")
+
+SPECS = {name: STUDY.run_spec(name) for name in STUDY.experiments}
+
+
+def threads():
+    """CPU threads of a timed job: on a CPU it must have the machine for itself."""
+    if STUDY.threads != "auto":
+        return STUDY.threads
+    return 4 if STUDY.preset == "gpu" else len(os.sched_getaffinity(0))
+
+
+def names_of(*tasks):
+    """A wildcard constraint: the experiments of these tasks."""
+    return "|".join(STUDY.of_task(*tasks)) or "(?!)"
+
+
+def records_of(*tasks):
+    """The records of all seeds of the experiments of these tasks."""
+    return [
+        f"<results>/runs/{name}/seed-{seed}/record.json"
+        for name in STUDY.of_task(*tasks)
+        for seed in STUDY.experiments[name].seeds
+    ]
+
+
+def spec_json(experiment):
+    """A run's spec as its program takes it. Seeds are left out: each run is told its own."""
+    return SPECS[experiment].model_dump_json(exclude={"seeds"})
+
+
+def feature_spec(experiment):
+    """What determines a frozen base's features, as their program takes it."""
+    spec = SPECS[experiment]
+    shared = {key: getattr(spec, key) for key in FeatureSpec.model_fields if hasattr(spec, key)}
+    return FeatureSpec(**shared, train_images=spec.recipe.train_images).model_dump_json()
+
+
+def run_code(experiment):
+    """The digest of the code that an experiment's runs really use."""
+    model = SPECS[experiment].model.name
+    return code_digest("train.py", f"trainkit/models/{model}.py")
+
+
+def run_inputs(wildcards):
+    """What a run needs beside its spec. `ancient`: large files count by their manifest's content."""
+    spec = SPECS[wildcards.experiment]
+    inputs = {
+        "hardware": ancient("<results>/hardware.json"),
+        "data": ancient(f"<data>/{spec.dataset}.safetensors"),
+        "manifest": f"<data>/{spec.dataset}.json",
+    }
+    if spec.frozen:
+        inputs["features"] = f"<results>/features/{spec.name}.safetensors"
+    elif spec.model.name in STUDY.weights and spec.model.weights == "imagenet":
+        inputs["weights"] = ancient(f"<data>/{spec.model.name}.pth")
+    if spec.recipe.budget:
+        inputs["calibration"] = f"<results>/calibration/{spec.name}.json"
+    return inputs
+
+
+def run_options(wildcards, input):
+    """The command-line options of the inputs that only some runs have."""
+    optional = [key for key in ("weights", "features", "calibration") if key in input.keys()]
+    return " ".join(f"--{key} {input[key]}" for key in optional)
+
+
+def folder_of_output(wildcards, output):
+    """The folder of a rule's first output."""
+    return str(Path(output[0]).parent)
+
+
+# -- The report ----------------------------------------------------------------------------
+
+GALLERIES = {"task1": "mnist-convnet-augmented", "task2": "cifar10-resnet"}
+REPORT_TEMPLATES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "report").glob("*.*"))
+CATEGORIES = {
+    "task1": "Task 1: MNIST",
+    "task2": "Task 2: CIFAR-10",
+    "task3": "Task 3: a newer network",
+}
+
+
+def first_record(experiment):
+    """The record of an experiment's first seed."""
+    seed = STUDY.experiments[experiment].seeds[0]
+    return f"<results>/runs/{experiment}/seed-{seed}/record.json"
+
+
+def report_figures(*names):
+    """Figures as outputs that `snakemake --report` shows."""
+    return [_shown(f"<results>/figures/{name}", "figure") for name in names]
+
+
+def report_tables(*names):
+    """Tables as outputs; `snakemake --report` shows the HTML twin, for it has no viewer for CSV."""
+    return [_shown(f"<results>/tables/{name}.html", "table") for name in names]
+
+
+def _shown(path, kind):
+    task, _, name = Path(path).stem.partition("_")
+    whole = task.split(".")[0]
+    return report(
+        path,
+        category=CATEGORIES.get(whole, "{task}"),
+        labels={"point": task.removeprefix("task"), kind: name.replace("_", " ")},
+        caption=f"../report/captions/{kind}s.rst",
+    )

@@ -1,0 +1,46 @@
+# Figures that show images, of the first seed of one run a task.
+rule galleries:
+    input:
+        record=lambda wildcards: first_record(GALLERIES[wildcards.task]),
+        data=lambda wildcards: ancient(f"<data>/{SPECS[GALLERIES[wildcards.task]].dataset}.safetensors"),
+    output:
+        report_figures("{task}_confusion.svg", "{task}_misclassified.png", "{task}_augmented.png"),
+    log:
+        "<results>/logs/{task}_galleries.log",
+    wildcard_constraints:
+        task="|".join(GALLERIES),
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_galleries.py"),
+        prefix=lambda wildcards, output: output[0].removesuffix("_confusion.svg"),
+    shell:
+        "python scripts/make_galleries.py --record {input.record} --data {input.data}"
+        " --prefix {params.prefix} 2>&1 | tee {log}"
+
+
+rule study_report:
+    input:
+        records=records_of("1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3", "extra"),
+        hardware=rules.hardware.output,
+        profile=rules.input_pipeline.output,
+        tables=[rules.task1_tables.output, rules.task2_tables.output, rules.task3_tables.output],
+        figures=[rules.task1_figures.output, rules.task2_figures.output, rules.task3_figures.output],
+        galleries=expand(rules.galleries.output, task=GALLERIES),
+        templates=REPORT_TEMPLATES,
+    output:
+        report(
+            "<results>/report.html",
+            category="The study's report",
+            caption="../report/captions/report.rst",
+        ),
+    log:
+        "<results>/logs/report.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_report.py"),
+        study=folder_of_output,
+    shell:
+        "python scripts/make_report.py --records {input.records} --study {params.study}"
+        " --out {output} 2>&1 | tee {log}"

@@ -1,0 +1,78 @@
+use rule train as mnist_dense with:
+    wildcard_constraints:
+        experiment=names_of("1.1"),
+
+
+use rule train as mnist_convnet with:
+    wildcard_constraints:
+        experiment=names_of("1.2"),
+
+
+use rule train as mnist_augmented with:
+    wildcard_constraints:
+        experiment=names_of("1.3"),
+
+
+use rule train as mnist_transfer with:
+    wildcard_constraints:
+        experiment=names_of("1.4"),
+
+
+rule input_pipeline:
+    input:
+        data=ancient("<data>/mnist.safetensors"),
+        manifest="<data>/mnist.json",
+    output:
+        "<results>/tables/task1.3_input_pipeline.csv",
+    log:
+        "<results>/logs/input_pipeline.log",
+    conda:
+        "../envs/study.yaml"
+    threads: threads()
+    resources:
+        gpu=1,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    params:
+        spec=spec_json("mnist-convnet-augmented"),
+        images=STUDY.profile_images,
+        code=code_digest("profile_pipeline.py"),
+    shell:
+        "python scripts/profile_pipeline.py --spec {params.spec:q} --data {input.data}"
+        " --images {params.images} --threads {threads} --out {output} 2>&1 | tee {log}"
+
+
+rule task1_tables:
+    input:
+        records_of("1.1", "1.2", "1.3", "1.4"),
+    output:
+        csv=expand("<results>/tables/{table}.csv", table=["task1_mnist", "task1.5_transfer"]),
+        html=report_tables("task1_mnist", "task1.5_transfer"),
+    log:
+        "<results>/logs/task1_tables.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_tables.py"),
+        folder=folder_of_output,
+    shell:
+        "python scripts/make_tables.py task1_mnist task1.5_transfer --records {input}"
+        " --out {params.folder} 2>&1 | tee {log}"
+
+
+rule task1_figures:
+    input:
+        records=records_of("1.1", "1.2", "1.3", "1.4"),
+        profile="<results>/tables/task1.3_input_pipeline.csv",
+    output:
+        report_figures("task1_accuracy.svg", "task1_history.svg", "task1.3_input_pipeline.svg"),
+    log:
+        "<results>/logs/task1_figures.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_figures.py"),
+        folder=folder_of_output,
+    shell:
+        "python scripts/make_figures.py task1 --records {input.records}"
+        " --input-pipeline {input.profile} --out {params.folder} 2>&1 | tee {log}"

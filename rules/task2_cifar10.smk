@@ -1,0 +1,55 @@
+use rule train as cifar10_shallow with:
+    wildcard_constraints:
+        experiment=names_of("2.1.2"),
+
+
+use rule train as cifar10_resnet with:
+    wildcard_constraints:
+        experiment=names_of("2.1.3"),
+
+
+use rule train as cifar10_fast with:
+    wildcard_constraints:
+        experiment=names_of("2.2"),
+
+
+rule task2_tables:
+    input:
+        records_of("2.1.2", "2.1.3", "2.2"),
+    output:
+        csv=expand(
+            "<results>/tables/{table}.csv",
+            table=["task2.1_baselines", "task2.2_fast_training", "task2.3_equal_time"],
+        ),
+        html=report_tables("task2.1_baselines", "task2.2_fast_training", "task2.3_equal_time"),
+    log:
+        "<results>/logs/task2_tables.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_tables.py"),
+        folder=folder_of_output,
+    shell:
+        "python scripts/make_tables.py task2.1_baselines task2.2_fast_training task2.3_equal_time"
+        " --records {input} --out {params.folder} 2>&1 | tee {log}"
+
+
+rule task2_figures:
+    input:
+        records_of("2.1.2", "2.1.3", "2.2"),
+    output:
+        report_figures(
+            "task2.1_history.svg",
+            "task2.2_schedules.svg",
+            "task2.2_accuracy_against_seconds.svg",
+            "task2.3_differences.svg",
+        ),
+    log:
+        "<results>/logs/task2_figures.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_figures.py"),
+        folder=folder_of_output,
+    shell:
+        "python scripts/make_figures.py task2 --records {input}" " --out {params.folder} 2>&1 | tee {log}"

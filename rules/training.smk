@@ -1,0 +1,85 @@
+# One rule trains everything; the tasks' own rules (`use rule train as ...`) name it in the graph.
+rule train:
+    input:
+        unpack(run_inputs),
+    output:
+        record="<results>/runs/{experiment}/seed-{seed}/record.json",
+        history="<results>/runs/{experiment}/seed-{seed}/history.csv",
+        model="<results>/runs/{experiment}/seed-{seed}/model.safetensors",
+        predictions="<results>/runs/{experiment}/seed-{seed}/predictions.safetensors",
+    log:
+        "<results>/logs/runs/{experiment}/seed-{seed}.log",
+    wildcard_constraints:
+        experiment=names_of("extra"),
+    conda:
+        "../envs/study.yaml"
+    threads: threads()
+    resources:
+        gpu=1,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    params:
+        spec=lambda wildcards: spec_json(wildcards.experiment),
+        code=lambda wildcards: run_code(wildcards.experiment),
+        options=run_options,
+        folder=folder_of_output,
+    shell:
+        "python scripts/train.py --spec {params.spec:q} --seed {wildcards.seed}"
+        " --hardware {input.hardware} --data {input.data} --manifest {input.manifest}"
+        " {params.options} --threads {threads} --out {params.folder} 2>&1 | tee {log}"
+
+
+# A frozen base's features, computed once for all seeds.
+rule features:
+    input:
+        hardware=ancient("<results>/hardware.json"),
+        data=lambda wildcards: ancient(f"<data>/{SPECS[wildcards.experiment].dataset}.safetensors"),
+        manifest=lambda wildcards: f"<data>/{SPECS[wildcards.experiment].dataset}.json",
+        weights=lambda wildcards: ancient(f"<data>/{SPECS[wildcards.experiment].model.name}.pth"),
+    output:
+        "<results>/features/{experiment}.safetensors",
+    log:
+        "<results>/logs/features/{experiment}.log",
+    conda:
+        "../envs/study.yaml"
+    threads: threads()
+    resources:
+        gpu=1,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    params:
+        spec=lambda wildcards: feature_spec(wildcards.experiment),
+        code=code_digest("compute_features.py"),
+    shell:
+        "python scripts/compute_features.py --spec {params.spec:q} --hardware {input.hardware}"
+        " --data {input.data} --weights {input.weights} --threads {threads}"
+        " --out {output} 2>&1 | tee {log}"
+
+
+# Seconds a step of a method beside its reference's: what an equal-time budget is fitted with.
+rule calibrate:
+    input:
+        hardware=ancient("<results>/hardware.json"),
+        data=lambda wildcards: ancient(f"<data>/{SPECS[wildcards.experiment].dataset}.safetensors"),
+        manifest=lambda wildcards: f"<data>/{SPECS[wildcards.experiment].dataset}.json",
+    output:
+        "<results>/calibration/{experiment}.json",
+    log:
+        "<results>/logs/calibration/{experiment}.log",
+    conda:
+        "../envs/study.yaml"
+    threads: threads()
+    resources:
+        gpu=1,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    params:
+        spec=lambda wildcards: spec_json(wildcards.experiment),
+        reference=lambda wildcards: spec_json(SPECS[wildcards.experiment].recipe.budget.reference),
+        code=lambda wildcards: code_digest(
+            "calibrate.py", f"trainkit/models/{SPECS[wildcards.experiment].model.name}.py"
+        ),
+    shell:
+        "python scripts/calibrate.py --spec {params.spec:q} --reference {params.reference:q}"
+        " --hardware {input.hardware} --data {input.data} --threads {threads}"
+        " --out {output} 2>&1 | tee {log}"

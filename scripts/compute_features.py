@@ -1,0 +1,79 @@
+"""Compute a frozen base's features of a whole dataset, once for all seeds."""
+
+import argparse
+import time
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from trainkit import datasets, runs
+from trainkit import device as devices
+from trainkit.augment import Pipeline
+from trainkit.datasets import Images
+from trainkit.device import Clock, autocast
+from trainkit.engine import SECONDS_BETWEEN_LINES, print_line
+from trainkit.errors import run_program
+from trainkit.files import atomic, read_json
+from trainkit.models import efficientnet_lite0
+from trainkit.spec import Augment, FeatureSpec
+
+BATCH = 500
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", required=True, help="a FeatureSpec, as JSON")
+    parser.add_argument("--hardware", type=Path, required=True, help="hardware.json")
+    parser.add_argument("--data", type=Path, required=True, help="the dataset's tensors")
+    parser.add_argument("--weights", type=Path, required=True, help="pretrained weights")
+    parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    spec = FeatureSpec.model_validate_json(args.spec)
+    device = devices.acquire(args.threads, spec.deterministic)
+    inference = devices.measured_precision(spec.name, read_json(args.hardware))
+    base = efficientnet_lite0.base(spec.model, args.weights)
+    base.to(device, memory_format=torch.channels_last).eval()  # BatchNorm's statistics stay too
+    pipeline = Pipeline(Augment(), efficientnet_lite0.MEAN, efficientnet_lite0.STD, torch.Generator(device))
+    splits = datasets.load_splits(args.data, spec.split, spec.train_images)
+    parts = {part: getattr(splits, part).to(device) for part in ("train", "val", "test")}
+    clock = Clock(device)
+    tensors = {}
+    for part, images in parts.items():
+        tensors[f"{part}_x"] = compute(base, images, pipeline, inference, f"{spec.name}: {part} features")
+        tensors[f"{part}_y"] = images.y.cpu()
+    height, width, channels = datasets.SHAPES[spec.dataset]
+    facts = {
+        "seconds": clock.lap(),
+        "params": sum(p.numel() for p in base.parameters()),
+        "multiply_adds": runs.count_multiply_adds(
+            base, torch.zeros(1, channels, height, width, device=device)
+        ),
+        "precision": inference,
+    }
+    with atomic(args.out) as path:
+        save_file(tensors, path, metadata={key: str(value) for key, value in facts.items()})
+    print_line(f"{spec.name}: {facts['seconds']:.1f} s for the features, {inference}")
+
+
+@torch.inference_mode()
+def compute(
+    base: torch.nn.Module, images: Images, pipeline: Pipeline, precision: str, what: str
+) -> torch.Tensor:
+    """``(N, features) float16`` of images of ``(N, H, W, C) uint8``."""
+    done, began, shown = [], time.monotonic(), time.monotonic()
+    for start in range(0, len(images), BATCH):
+        x = pipeline.evaluate(images.x[start : start + BATCH])
+        with autocast(images.x.device, precision):
+            done.append(base(x).to(torch.float16).cpu())
+        now = time.monotonic()
+        if now - shown > SECONDS_BETWEEN_LINES:
+            left = (now - began) * (len(images) - start - BATCH) / (start + BATCH)
+            print_line(f"{what}: {start + BATCH} of {len(images)} images, {left:.0f} s left")
+            shown = now
+    return torch.cat(done)
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,144 @@
+"""Render the study's report: one HTML file that needs nothing else."""
+
+import argparse
+import base64
+from math import isnan
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import pandas as pd
+
+from trainkit import results as tables
+from trainkit import stats
+from trainkit.errors import run_program
+from trainkit.files import read_json, write_text
+from trainkit.optim.schedules import EXPLANATIONS
+from trainkit.results import Results
+
+TEMPLATES = Path(__file__).resolve().parent.parent / "report"
+MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--records", nargs="+", type=Path, required=True)
+    parser.add_argument("--study", type=Path, required=True, help="the study's results folder")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    results = Results(args.records)
+    write_text(args.out, render(results, args.study))
+
+
+def render(results: Results, study: Path) -> str:
+    """The report as HTML, from records, tables and figures alone."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {
+        "accuracy": lambda name: tables.percent(results.interval(name, "test_accuracy")),
+        "mean": results.mean,
+        "first": results.first,
+        "of_task": results.of_task,
+        "compare": lambda a, b: compare(results, a, b),
+        "seconds": seconds,
+        "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
+        "figure": lambda name: embed(study / "figures" / name),
+        "explanations": EXPLANATIONS,
+    }
+    environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+    run = next(iter(results.runs.values()))[0]
+    return environment.get_template("report.html.j2").render(
+        study=study.name,
+        hardware=pd.read_csv(study / "tables" / "task2.1.1_hardware.csv").to_dict("records"),
+        machine=read_json(study / "hardware.json"),
+        run=run,
+        runs=[record for runs in results.runs.values() for record in runs],
+        task1=tables.task1_mnist(only(results, "1.1", "1.2", "1.3", "1.4")),
+        transfer=tables.task1_5_transfer(results),
+        pipeline=pipeline_facts(pd.read_csv(study / "tables" / "task1.3_input_pipeline.csv")),
+        baselines=tables.task2_1_baselines(results),
+        fast=tables.task2_2_fast_training(results),
+        contest=tables.task2_3_equal_time(results),
+        contest_answer=contest_answer(tables.task2_3_equal_time(results)),
+        architectures=tables.task3_architectures(results),
+    )
+
+
+def only(results: Results, *tasks: str) -> Results:
+    """A view of some tasks' runs."""
+    view = Results([])
+    view.runs = {name: results.runs[name] for name in results.of_task(*tasks)}
+    view.folders = results.folders
+    return view
+
+
+def compare(results: Results, a: str, b: str) -> str:
+    """What the paired difference between two experiments allows to say, in one sentence."""
+    difference = results.difference(a, b)
+    titles = [results.first(name).title for name in (a, b)]
+    p = difference.p if difference else float("nan")
+    said = stats.verdict(difference, p, *(f"\u201c{title}\u201d" for title in titles))
+    if difference is None or isnan(difference.low):
+        return said
+    return (
+        f"{said}; paired difference {100 * difference.mean:+.2f} points, "
+        f"95% interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
+    )
+
+
+def seconds(value: float) -> str:
+    """Seconds for people: ``4.2 s`` or ``3 min 20 s``."""
+    if value < 120:
+        return f"{value:.1f} s"
+    return f"{value // 60:.0f} min {value % 60:.0f} s"
+
+
+def pipeline_facts(frame: pd.DataFrame) -> dict[str, Any]:
+    """The profile's rows, its slowest operation, and before over after."""
+    slow_name, fast_name = frame.pipeline.unique()
+    slow, fast = (frame[frame.pipeline == name] for name in (slow_name, fast_name))
+    slowest = slow.loc[slow.microseconds_per_image.idxmax()]
+    before, after = (part.microseconds_per_image.sum() for part in (slow, fast))
+    return {
+        "rows": frame.to_dict("records"),
+        "slowest": slowest.operation,
+        "slowest_share": slowest.share,
+        "before": before,
+        "after": after,
+        "ratio": before / after,
+        "images": int(frame.images.iloc[0]),
+        "rounds": int(frame.rounds.iloc[0]),
+    }
+
+
+def contest_answer(rows: tables.Rows) -> str:
+    """2.3 in words that claim no more than the corrected comparisons support."""
+    best = rows[0]
+    named = f"The highest mean has \u201c{best['title']}\u201d with {best['test_accuracy']:.2f}%"
+    better = [row for row in rows if row.get("difference", 0) > 0 and row.get("p_holm", 1) < 0.05]
+    if best["n"] < 2:
+        return f"{named}, from one seed (n=1), so that no method can be called better than another."
+    if not better:
+        return (
+            f"{named}. After correction for {len(rows) - 1} comparisons on {best['n']} paired seeds "
+            "no method's difference to the constant rate is distinguishable from chance."
+        )
+    names = ", ".join(f"\u201c{row['title']}\u201d ({row['difference']:+.2f} points)" for row in better)
+    return (
+        f"{named}. Better than the constant rate on {best['n']} paired seeds, after correction for "
+        f"{len(rows) - 1} comparisons: {names}. Differences among these are not tested here."
+    )
+
+
+def embed(path: Path) -> str:
+    """A figure as a data URI."""
+    return f"data:{MEDIA[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+if __name__ == "__main__":
+    run_program(main)

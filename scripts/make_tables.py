@@ -1,0 +1,36 @@
+"""Compute tables from records: each as CSV, and as HTML for `snakemake --report`."""
+
+import argparse
+from pathlib import Path
+
+import pandas as pd
+
+from trainkit.errors import run_program
+from trainkit.files import write_text
+from trainkit.results import TABLES, Results
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("tables", nargs="+", choices=TABLES)
+    parser.add_argument("--records", nargs="+", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
+    args = parser.parse_args()
+    results = Results(args.records)
+    for name in args.tables:
+        frame = pd.DataFrame(TABLES[name](results))
+        write_text(args.out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
+        write_text(args.out / f"{name}.html", as_page(name, frame))
+
+
+def as_page(name: str, frame: pd.DataFrame) -> str:
+    table = frame.to_html(index=False, float_format="%.4g", na_rep="", border=0)
+    style = (
+        "body{font-family:system-ui,sans-serif;margin:1rem}table{border-collapse:collapse}"
+        "th,td{padding:.3rem .6rem;text-align:left;border-bottom:1px solid #ccc;white-space:nowrap}"
+    )
+    return f"<!doctype html><meta charset='utf-8'><title>{name}</title><style>{style}</style>{table}\n"
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,121 @@
+"""Train one experiment with one seed, and leave its record, history, weights and predictions."""
+
+import argparse
+import time
+
+BEGAN = time.perf_counter()  # before the imports: they are part of what a run costs
+
+import csv  # noqa: E402
+import resource  # noqa: E402
+from datetime import UTC, datetime  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+import torch  # noqa: E402
+from safetensors.torch import save_file  # noqa: E402
+
+from trainkit import device as devices  # noqa: E402
+from trainkit import digest, runs  # noqa: E402
+from trainkit.engine import Outcome, Trainer, print_line  # noqa: E402
+from trainkit.errors import run_program  # noqa: E402
+from trainkit.files import atomic, read_json, write_text  # noqa: E402
+from trainkit.record import RunRecord, RunSeconds, git_commit, package_versions  # noqa: E402
+from trainkit.spec import RunSpec  # noqa: E402
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--spec", required=True, help="the run's spec, as JSON")
+    parser.add_argument("--seed", type=int, required=True)
+    parser.add_argument("--hardware", type=Path, required=True, help="hardware.json")
+    parser.add_argument("--data", type=Path, required=True, help="the dataset's tensors")
+    parser.add_argument("--manifest", type=Path, required=True, help="the dataset's manifest")
+    parser.add_argument("--weights", type=Path, help="pretrained weights, where the model takes them")
+    parser.add_argument("--features", type=Path, help="a frozen base's features")
+    parser.add_argument("--calibration", type=Path, help="the measured steps, for a budget in seconds")
+    parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results")
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = arguments()
+    spec = RunSpec.model_validate_json(args.spec)
+    hardware = read_json(args.hardware)
+    device = devices.acquire(args.threads, spec.deterministic)
+    precision = devices.precision(spec, hardware)
+    run = runs.prepare(spec, args.seed, device, precision, args.data, args.weights, args.features)
+    run.trainer.seconds.load = time.perf_counter() - BEGAN
+
+    def say(line: str) -> None:
+        print_line(f"{spec.name} seed {args.seed}: {line}")
+
+    calibration = read_json(args.calibration) if args.calibration else None
+    steps = calibration["steps"] if calibration else run.epochs_to_steps(spec.recipe.epochs)
+    outcome = run.trainer.fit(steps, say)
+    seconds = run.trainer.seconds
+    seconds.total = time.perf_counter() - BEGAN
+    record = RunRecord(
+        experiment=spec.name,
+        task=spec.task,
+        title=spec.title,
+        seed=args.seed,
+        dataset=spec.dataset,
+        model=spec.model.name,
+        params_total=run.params_total,
+        params_trainable=run.params_trainable,
+        multiply_adds=run.multiply_adds,
+        epochs=outcome.epochs,
+        steps=outcome.steps,
+        train_images=len(run.trainer.splits.train),
+        batch_size=run.trainer.batch_size,
+        converged=outcome.converged,
+        val_accuracy=outcome.val.accuracy,
+        val_loss=outcome.val.loss,
+        test_accuracy=outcome.test.accuracy,
+        test_loss=outcome.test.loss,
+        test_images=len(outcome.test.logits),
+        seconds=RunSeconds(**vars(seconds), features=run.features_seconds),
+        budget_seconds=calibration and calibration["budget_seconds"],
+        peak_memory_mb=peak_memory_mb(device),
+        device=torch.cuda.get_device_name(device) if device.type == "cuda" else hardware["cpu"]["model"],
+        precision=precision,
+        threads=torch.get_num_threads(),
+        deterministic=spec.deterministic or device.type == "cpu",
+        spec=spec.model_dump(mode="json"),
+        code_digest=digest.code_digest(*runs.programs(spec)),
+        git_commit=git_commit(Path(__file__).parent),
+        data_sha256=read_json(args.manifest)["sha256"],
+        packages=package_versions(),
+        hardware=hardware,
+        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    write(args.out, record, outcome, run.trainer)
+    say(
+        f"test {100 * outcome.test.accuracy:.2f}%, validation {100 * outcome.val.accuracy:.2f}%, "
+        f"{seconds.train:.1f} s of training in {seconds.total:.1f} s ({precision})"
+    )
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """The most memory held: the GPU's where there is one, else the process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def write(folder: Path, record: RunRecord, outcome: Outcome, trainer: Trainer) -> None:
+    """The record comes last: where it stands, the run is complete."""
+    with atomic(folder / "history.csv") as path, path.open("w", newline="") as stream:
+        writer = csv.DictWriter(stream, outcome.history[0])
+        writer.writeheader()
+        writer.writerows(outcome.history)
+    state = {key: value.cpu().contiguous() for key, value in trainer.model.state_dict().items()}
+    with atomic(folder / "model.safetensors") as path:
+        save_file(state, path)
+    with atomic(folder / "predictions.safetensors") as path:
+        save_file({"test_logits": outcome.test.logits, "test_labels": trainer.splits.test.y.cpu()}, path)
+    write_text(folder / "record.json", record.model_dump_json(indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,116 @@
+"""Batched augmentation and normalisation, on the device that holds the images.
+
+A batch goes in as ``(N, H, W, C) uint8`` and comes out as ``(N, C, H, W) float32`` in
+channels_last memory. Each image draws its own random numbers.
+"""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from trainkit.spec import Augment
+
+
+class Pipeline:
+    """The input pipeline of one run: random changes (in training), then normalisation.
+
+    ``operations`` lists them by name, in order, so that each can be timed alone.
+    """
+
+    def __init__(
+        self,
+        augment: Augment,
+        mean: tuple[float, ...],
+        std: tuple[float, ...],
+        generator: torch.Generator,
+    ) -> None:
+        device = generator.device
+        self._scale = (1 / (255 * torch.tensor(std, device=device))).view(1, -1, 1, 1)
+        self._shift = (-torch.tensor(mean, device=device) / torch.tensor(std, device=device)).view(
+            1, -1, 1, 1
+        )
+        self.operations: dict[str, Callable[[Tensor], Tensor]] = {}
+        if augment.translate or augment.flip:
+            self.operations["translate, flip" if augment.flip else "translate"] = lambda x: translate_flip(
+                x, augment.translate, augment.flip, generator
+            )
+        if augment.cutout:
+            self.operations["cutout"] = lambda x: cutout(x, augment.cutout, generator)
+        self.operations["to float"] = to_float
+        if augment.rotate or augment.scale or augment.shear:
+            self.operations["affine"] = lambda x: affine(
+                x, augment.rotate, augment.scale, augment.shear, generator
+            )
+        self.operations["normalize"] = self.normalize
+
+    def normalize(self, x: Tensor) -> Tensor:
+        """``(N, C, H, W) float32`` on a scale of 0..255 to zero mean and unit deviation."""
+        return torch.addcmul(self._shift, x, self._scale)
+
+    def train(self, x: Tensor) -> Tensor:
+        for operation in self.operations.values():
+            x = operation(x)
+        return x
+
+    def evaluate(self, x: Tensor) -> Tensor:
+        return self.normalize(to_float(x))
+
+
+def to_float(x: Tensor) -> Tensor:
+    """``(N, H, W, C) uint8`` to ``(N, C, H, W) float32``, channels_last, still 0..255."""
+    return x.permute(0, 3, 1, 2).to(torch.float32)
+
+
+def translate_flip(x: Tensor, pixels: int, flip: bool, generator: torch.Generator) -> Tensor:
+    """Shift each image by up to ``pixels`` each way (zeros come in), and mirror half of them.
+
+    One gather does both. ``(N, H, W, C) uint8`` in and out.
+    """
+    n, height, width, _ = x.shape
+    device = x.device
+    rows = torch.arange(height, device=device).expand(n, -1)
+    columns = torch.arange(width, device=device).expand(n, -1)
+    if flip:
+        mirrored = torch.randint(2, (n, 1), generator=generator, device=device, dtype=torch.bool)
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    if pixels:
+        x = F.pad(x, (0, 0, pixels, pixels, pixels, pixels))
+        moves = torch.randint(2 * pixels + 1, (2, n, 1), generator=generator, device=device)
+        rows, columns = rows + moves[0], columns + moves[1]
+    image = torch.arange(n, device=device).view(n, 1, 1)
+    return x[image, rows.unsqueeze(2), columns.unsqueeze(1)]
+
+
+def cutout(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
+    """Zero one ``side`` x ``side`` square an image (DeVries and Taylor 2017, arXiv 1708.04552).
+
+    Its centre is uniform over the image, so part of the square may lie outside.
+    """
+    n, height, width, _ = x.shape
+    device = x.device
+
+    def inside(size: int) -> Tensor:
+        start = torch.randint(size, (n, 1), generator=generator, device=device) - side // 2
+        position = torch.arange(size, device=device)
+        return (position >= start) & (position < start + side)
+
+    hole = inside(height).unsqueeze(2) & inside(width).unsqueeze(1)
+    return x.masked_fill(hole.unsqueeze(3), 0)
+
+
+def affine(x: Tensor, rotate: float, scale: float, shear: float, generator: torch.Generator) -> Tensor:
+    """Rotate, scale and shear each image about its centre, bilinearly, with zeros outside.
+
+    ``rotate`` and ``shear`` in degrees at most, ``scale`` relative; ``(N, C, H, W) float32``.
+    """
+    n = len(x)
+    draw = torch.rand((3, n), generator=generator, device=x.device) * 2 - 1
+    angle, skew = draw[0] * math.radians(rotate), torch.tan(draw[1] * math.radians(shear))
+    factor = 1 / (1 + draw[2] * scale)
+    cos, sin, zero = angle.cos() * factor, angle.sin() * factor, torch.zeros_like(angle)
+    matrix = torch.stack([cos, cos * skew - sin, zero, sin, sin * skew + cos, zero], 1).view(n, 2, 3)
+    grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
+    return F.grid_sample(x, grid, align_corners=False)

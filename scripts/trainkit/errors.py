@@ -1,0 +1,24 @@
+"""The errors that a user can mend: one family, one clear line each."""
+
+import os
+import sys
+from collections.abc import Callable
+
+
+class StudyError(Exception):
+    """A mistake or a fault that its message explains: where, what was expected, what to do."""
+
+
+def run_program(main: Callable[[], None]) -> None:
+    """Run a program's ``main``: a `StudyError` becomes one line and exit code 1.
+
+    Set ``STUDY_TRACEBACK=1`` to see where it came from.
+    """
+    try:
+        main()
+    except StudyError as error:
+        if os.environ.get("STUDY_TRACEBACK"):
+            raise
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted: no result was written")

@@ -1,0 +1,91 @@
+"""Figures that show images: what augmentation does, what is confused, what is misread."""
+
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+from safetensors.numpy import load_file
+
+from trainkit import datasets
+from trainkit.augment import Pipeline
+from trainkit.record import RunRecord
+from trainkit.spec import RunSpec
+
+
+def predictions(folder: Path) -> tuple[np.ndarray, np.ndarray]:
+    """A run's test probabilities ``(N, classes)`` and labels ``(N,)``."""
+    arrays = load_file(folder / "predictions.safetensors")
+    logits = arrays["test_logits"] - arrays["test_logits"].max(1, keepdims=True)
+    odds = np.exp(logits)
+    return odds / odds.sum(1, keepdims=True), arrays["test_labels"]
+
+
+def confusion(record: RunRecord, folder: Path) -> Figure:
+    """Test images by true class (rows) and answer (columns)."""
+    names = datasets.CLASSES[record.dataset]
+    probabilities, labels = predictions(folder)
+    counts = np.zeros((len(names), len(names)), int)
+    np.add.at(counts, (labels, probabilities.argmax(1)), 1)
+    off = counts.copy()
+    np.fill_diagonal(off, 0)
+    figure, ax = plt.subplots(figsize=(6.4, 5.8))
+    ax.imshow(off, cmap="Oranges")
+    for row, column in np.ndindex(*counts.shape):
+        number = counts[row, column]
+        if number:
+            strong = off[row, column] > 0.6 * off.max()
+            ax.text(column, row, number, ha="center", va="center", fontsize=8.5,
+                    color="white" if strong and row != column else "black",
+                    weight="bold" if row == column else "normal")  # fmt: skip
+    ax.set_xticks(range(len(names)), names, rotation=45 if record.dataset == "cifar10" else 0)
+    ax.set_yticks(range(len(names)), names)
+    ax.set(xlabel="answer", ylabel="true class")
+    ax.grid(False)
+    return figure
+
+
+def misclassified(record: RunRecord, folder: Path, images: np.ndarray, count: int = 16) -> Figure:
+    """The most confidently wrong test images, ``images`` being ``(N, H, W, C) uint8``."""
+    names = datasets.CLASSES[record.dataset]
+    probabilities, labels = predictions(folder)
+    answers, certainty = probabilities.argmax(1), probabilities.max(1)
+    wrong = np.flatnonzero(answers != labels)
+    worst = wrong[np.argsort(-certainty[wrong])][:count]
+    figure, axes = plt.subplots(2, count // 2, figsize=(10, 3.5))
+    for ax, index in zip(axes.flat, worst, strict=False):
+        _show(ax, images[index])
+        ax.set_title(
+            f"{names[answers[index]]} {100 * certainty[index]:.0f}%\nis {names[labels[index]]}", fontsize=8
+        )
+    for ax in axes.flat:
+        ax.axis("off")
+    return figure
+
+
+def augmented(record: RunRecord, images: np.ndarray, count: int = 10) -> Figure:
+    """Training images, and below each what the recipe's augmentation makes of it."""
+    spec = RunSpec.model_validate(record.spec)
+    mean, std = datasets.MEAN[record.dataset], datasets.STD[record.dataset]
+    pipeline = Pipeline(spec.recipe.augment, mean, std, torch.Generator().manual_seed(0))
+    first = torch.from_numpy(images[:count])
+    rows = [first.numpy()]
+    for _ in range(3):
+        x = pipeline.train(first).permute(0, 2, 3, 1)
+        x = (x * torch.tensor(std) + torch.tensor(mean)).clamp(0, 1)
+        rows.append((255 * x).round().to(torch.uint8).numpy())
+    figure, axes = plt.subplots(len(rows), count, figsize=(10, 4.3))
+    for row, pictures in enumerate(rows):
+        for ax, picture in zip(axes[row], pictures, strict=True):
+            _show(ax, picture)
+            ax.set_xticks([])
+            ax.set_yticks([])
+    axes[0, 0].set_ylabel("as it is", fontsize=9)
+    axes[2, 0].set_ylabel("augmented", fontsize=9)
+    return figure
+
+
+def _show(ax: plt.Axes, picture: np.ndarray) -> None:
+    ax.imshow(picture.squeeze(), cmap="gray_r" if picture.shape[-1] == 1 else None)
+    ax.grid(False)

@@ -1,0 +1,235 @@
+"""What machine this is: what it has, what really holds, and what could not be read."""
+
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+INSTRUCTION_SETS = {
+    "AVX2": "avx2",
+    "AVX512": "avx512f",
+    "AVX512_VNNI": "avx512_vnni",
+    "AVX512_BF16": "avx512_bf16",
+    "AMX": "amx_tile",
+    "AMX_BF16": "amx_bf16",
+    "NEON": "asimd",
+    "SVE": "sve",
+}
+
+
+def describe() -> dict[str, Any]:
+    """Everything of the machine but what must be measured; absent readings are ``None``."""
+    gpus, gpu_note = gpus_by_nvml()
+    return {
+        "gpus": gpus,
+        "gpu_note": gpu_note,
+        "cpu": cpu(),
+        "memory_mb": psutil.virtual_memory().total // 2**20,
+        "limits": limits(),
+        "system": system(),
+    }
+
+
+# -- GPU -----------------------------------------------------------------------------------
+
+
+def gpus_by_nvml() -> tuple[list[dict[str, Any]], str]:
+    """Each GPU that NVML lists, and one line that says how the list was found."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+    except ImportError:
+        return [], "no GPU is known: the package nvidia-ml-py is not installed"
+    except pynvml.NVMLError as error:
+        return [], f"no GPU: NVML says {error}"
+    try:
+        driver = _text(pynvml.nvmlSystemGetDriverVersion())
+        cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        gpus = []
+        for index in range(pynvml.nvmlDeviceGetCount()):
+            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            power = _or_none(pynvml, lambda h=handle: pynvml.nvmlDeviceGetPowerManagementLimit(h))
+            clock = _or_none(
+                pynvml, lambda h=handle: pynvml.nvmlDeviceGetMaxClockInfo(h, pynvml.NVML_CLOCK_SM)
+            )
+            gpus.append(
+                {
+                    "model": _text(pynvml.nvmlDeviceGetName(handle)),
+                    "memory_mb": pynvml.nvmlDeviceGetMemoryInfo(handle).total // 2**20,
+                    "driver": driver,
+                    "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
+                    "power_limit_w": None if power is None else power / 1000,
+                    "clock_max_mhz": clock,
+                }
+            )
+        return gpus, f"NVML lists {len(gpus)} GPU{'' if len(gpus) == 1 else 's'}"
+    finally:
+        pynvml.nvmlShutdown()
+
+
+def _or_none(pynvml: Any, read: Any) -> Any:
+    """A reading, or ``None`` where this device does not have it."""
+    try:
+        return read()
+    except pynvml.NVMLError:
+        return None
+
+
+def _text(value: str | bytes) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+# -- CPU -----------------------------------------------------------------------------------
+
+
+def cpu() -> dict[str, Any]:
+    facts = lscpu()
+    flags = set(facts.get("Flags", "").split())
+    frequency = psutil.cpu_freq()
+    base = _read_int("/sys/devices/system/cpu/cpu0/cpufreq/base_frequency")
+    return {
+        "model": facts.get("Model name") or platform.processor() or platform.machine(),
+        "sockets": _int(facts.get("Socket(s)")),
+        "physical_cores": psutil.cpu_count(logical=False),
+        "logical_cores": psutil.cpu_count(logical=True),
+        "clock_base_mhz": None if base is None else base / 1000,
+        "clock_max_mhz": frequency.max if frequency and frequency.max else None,
+        "clock_current_mhz": current_clock(),
+        "caches": {
+            key.removesuffix(" cache"): value for key, value in facts.items() if key.endswith(" cache")
+        },
+        "instruction_sets": [name for name, flag in INSTRUCTION_SETS.items() if flag in flags],
+        "hypervisor": facts.get("Hypervisor vendor"),
+    }
+
+
+def lscpu() -> dict[str, str]:
+    """util-linux's report as a table; empty where the program is missing (not on Linux)."""
+    if not shutil.which("lscpu"):
+        return {}
+    environment = {**os.environ, "LC_ALL": "C"}
+    done = subprocess.run(["lscpu", "-J"], capture_output=True, text=True, timeout=20, env=environment)
+    if done.returncode:
+        return {}
+    table: dict[str, str] = {}
+    todo = list(json.loads(done.stdout)["lscpu"])
+    while todo:
+        entry = todo.pop()
+        table[entry["field"].rstrip(":")] = entry.get("data") or ""
+        todo.extend(entry.get("children", ()))
+    return table
+
+
+def current_clock() -> float | None:
+    """Mean MHz over the cores, as the kernel reads it now."""
+    try:
+        text = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return None
+    clocks = [float(value) for value in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", text, re.M)]
+    return round(sum(clocks) / len(clocks), 1) if clocks else None
+
+
+# -- Limits and system ---------------------------------------------------------------------
+
+
+def limits() -> dict[str, Any]:
+    """What a process here may really use: CPUs by affinity and by quota, memory by cgroup."""
+    quota, memory = None, None
+    for folder in _cgroup_folders():
+        match (_read(folder / "cpu.max") or "max").split():
+            case [amount, period] if amount != "max":
+                allowed = int(amount) / int(period)
+                quota = allowed if quota is None else min(quota, allowed)
+        limit = _read_int(folder / "memory.max")
+        if limit is not None:
+            memory = limit if memory is None else min(memory, limit)
+    return {
+        "cpus_by_affinity": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
+        "cpus_by_cgroup_quota": quota,
+        "memory_mb_by_cgroup": None if memory is None else memory // 2**20,
+        "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
+    }
+
+
+def _cgroup_folders() -> list[Path]:
+    """This process's cgroup (v2) and those above it: each may set a limit."""
+    root = Path("/sys/fs/cgroup")
+    line = next((x for x in (_read("/proc/self/cgroup") or "").splitlines() if x.startswith("0::")), None)
+    if line is None:
+        return []
+    own = root / line.removeprefix("0::").strip("/")
+    return [own, *[parent for parent in own.parents if parent == root or root in parent.parents]]
+
+
+def system() -> dict[str, str]:
+    try:
+        name = platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    except OSError:
+        name = platform.system()
+    return {"os": name, "kernel": platform.release(), "python": platform.python_version()}
+
+
+def _read(path: str | Path) -> str | None:
+    try:
+        return Path(path).read_text().strip()
+    except OSError:
+        return None
+
+
+def _read_int(path: str | Path) -> int | None:
+    return _int(_read(path))
+
+
+def _int(text: str | None) -> int | None:
+    return int(text) if text and text.isdigit() else None
+
+
+# -- The table -----------------------------------------------------------------------------
+
+
+def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
+    """Rows of item and value for people; what could not be read is said in words."""
+    cpu, held = hardware["cpu"], hardware["limits"]
+    virtual = f" (virtual machine: {cpu['hypervisor']})" if cpu["hypervisor"] else ""
+    missing = f"not reported by this machine{virtual}"
+
+    def mhz(value: float | None) -> str:
+        return missing if value is None else f"{value:.0f} MHz"
+
+    rows = [("GPUs", str(len(hardware["gpus"])) if hardware["gpus"] else f"0: {hardware['gpu_note']}")]
+    for index, gpu in enumerate(hardware["gpus"]):
+        power = "power limit not reported"
+        if gpu["power_limit_w"] is not None:
+            power = f"power limit {gpu['power_limit_w']:.0f} W"
+        rows += [
+            (f"GPU {index} model", gpu["model"]),
+            (f"GPU {index} memory", f"{gpu['memory_mb'] / 1024:.1f} GiB"),
+            (f"GPU {index} driver", f"{gpu['driver']}, CUDA {gpu['cuda']}, {power}"),
+        ]
+    rows += [
+        ("CPU model", cpu["model"]),
+        ("CPU sockets", str(cpu["sockets"] or missing)),
+        ("CPU cores", f"{cpu['physical_cores'] or '?'} physical, {cpu['logical_cores']} logical"),
+        ("CPU clock, base", mhz(cpu["clock_base_mhz"])),
+        ("CPU clock, maximum", mhz(cpu["clock_max_mhz"])),
+        ("CPU clock, at capture", mhz(cpu["clock_current_mhz"])),
+        ("CPU caches", ", ".join(f"{k} {v}" for k, v in sorted(cpu["caches"].items())) or missing),
+        ("CPU instruction sets", ", ".join(cpu["instruction_sets"]) or "none of those that matter here"),
+        ("Memory", f"{hardware['memory_mb'] / 1024:.1f} GiB"),
+        ("Operating system", f"{hardware['system']['os']}, kernel {hardware['system']['kernel']}"),
+        ("CPUs allowed by affinity", str(held["cpus_by_affinity"] or missing)),
+        ("CPUs allowed by cgroup quota", str(held["cpus_by_cgroup_quota"] or "no quota")),
+        (
+            "Memory allowed by cgroup",
+            f"{held['memory_mb_by_cgroup']} MiB" if held["memory_mb_by_cgroup"] else "no limit",
+        ),
+    ]
+    return rows

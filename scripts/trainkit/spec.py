@@ -1,0 +1,249 @@
+"""What an experiment is: the typed form of one entry of ``config/config.yaml``.
+
+Declarations only: a run receives its whole spec, defaults filled in, as JSON.
+"""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Fraction = Annotated[float, Field(ge=0, le=1)]
+Rate = Annotated[float, Field(gt=0, le=100)]
+Epochs = Annotated[int, Field(ge=1, le=10_000)]
+
+
+class Strict(BaseModel):
+    """A model that rejects unknown keys, NaN and infinities."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+# -- Models --------------------------------------------------------------------------------
+# One class an architecture: its options. The network itself is in models/<name>.py.
+
+
+class Dense(Strict):
+    """One hidden layer of ReLU units: the network of Assignment 1."""
+
+    name: Literal["dense"]
+    hidden: int = Field(512, ge=1, le=65_536)
+
+
+class ConvNet(Strict):
+    """A plain stack of 3x3 convolutions with BatchNorm and max-pooling."""
+
+    name: Literal["convnet"]
+    stages: list[Annotated[list[Annotated[int, Field(ge=1, le=4096)]], Field(min_length=1)]] = Field(
+        [[16, 32], [64, 64]],
+        min_length=1,
+        description="output channels of each stage's convolutions; a 2x2 max-pool ends a stage",
+    )
+    stem_kernel: Literal[3, 5] = Field(3, description="of the first convolution")
+    stem_stride: Literal[1, 2] = Field(1, description="of the first convolution")
+    dropout: Fraction = 0.0
+
+
+class ResNet(Strict):
+    """The ResNets of He et al. 2015: depth 6n+2 is the CIFAR family, 18 and 34 the ImageNet one."""
+
+    name: Literal["resnet"]
+    depth: int = Field(20, ge=8, le=1202)
+    width: int = Field(16, ge=1, le=512, description="channels of the first stage")
+
+    @model_validator(mode="after")
+    def _known_depth(self) -> Self:
+        if self.depth not in (18, 34) and (self.depth - 2) % 6:
+            raise ValueError("depth must be 18, 34 or 6n+2 (8, 14, 20, 26, 32, 44, 56, 110 ...)")
+        return self
+
+
+class EfficientNetLite0(Strict):
+    """EfficientNet-Lite0 cut after a stage, with a linear head on the flattened features."""
+
+    name: Literal["efficientnet_lite0"]
+    weights: Literal["imagenet", "random"] = "imagenet"
+    train: Literal["head", "all"] = "all"
+    image_size: int = Field(32, ge=32, le=224, description="pixels a side, after resizing")
+    cut: int = Field(5, ge=1, le=8, description="last stage kept: 0 is the stem, 8 the last one")
+
+    @model_validator(mode="after")
+    def _frozen_means_pretrained(self) -> Self:
+        if self.train == "head" and self.weights == "random":
+            raise ValueError("train: head needs weights: imagenet (a frozen random base learns nothing)")
+        return self
+
+
+class ConvNeXtV2(Strict):
+    """ConvNeXt V2 (Woo et al. 2023) with a stem and stages for 32x32 images."""
+
+    name: Literal["convnextv2"]
+    depths: list[Annotated[int, Field(ge=1, le=64)]] = Field([2, 2, 2], min_length=1, max_length=4)
+    widths: list[Annotated[int, Field(ge=1, le=2048)]] = Field([32, 64, 128], min_length=1, max_length=4)
+    kernel: Literal[3, 5, 7] = 7
+    patch: Literal[1, 2, 4] = 1
+    drop_path: float = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _same_stages(self) -> Self:
+        if len(self.depths) != len(self.widths):
+            raise ValueError("depths and widths must name the same number of stages")
+        return self
+
+
+Model = Annotated[Dense | ConvNet | ResNet | EfficientNetLite0 | ConvNeXtV2, Field(discriminator="name")]
+
+# -- Recipes -------------------------------------------------------------------------------
+
+
+class Lookahead(Strict):
+    """Lookahead (Zhang et al. 2019, arXiv 1907.08610, algorithm 1)."""
+
+    k: int = Field(5, ge=1, le=1000, description="inner steps between two synchronisations")
+    alpha: float = Field(0.5, gt=0, le=1, description="step size of the slow weights")
+
+
+class Optimizer(Strict):
+    name: Literal["sgd", "adamw", "rmsprop"]
+    lr: Rate = Field(description="peak learning rate; the schedule multiplies it")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
+    nesterov: bool = True
+    weight_decay: float = Field(0.0, ge=0, le=1, description="not applied to biases and norms")
+    lookahead: Lookahead | None = None
+
+
+class Schedule(Strict):
+    """The learning rate's factor over training; ``z`` runs from 0 to 1. See optim/schedules.py."""
+
+    name: Literal[
+        "constant", "step", "exponential", "cyclical", "cosine", "one-cycle", "linear", "plateau"
+    ] = "constant"
+    milestones: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
+        [0.5, 0.75], description="step: where, as fractions of training"
+    )
+    gamma: float = Field(0.1, gt=0, lt=1, description="step and plateau: the drop")
+    final: float = Field(0.01, gt=0, lt=1, description="exponential: the factor at the end")
+    cycles: int = Field(2, ge=1, le=1000, description="cyclical: triangles over training")
+    low: float = Field(0.1, ge=0, lt=1, description="cyclical: the factor between triangles")
+    warmup: float = Field(0.2, ge=0, lt=1, description="one-cycle: fraction spent rising")
+    patience: int = Field(2, ge=1, le=100, description="plateau: epochs without a better loss")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.milestones != sorted(set(self.milestones)):
+            raise ValueError("milestones must rise")
+        return self
+
+
+class Augment(Strict):
+    """Random changes of a training image. Zero or false switches one off."""
+
+    flip: bool = Field(False, description="left-right, with probability 1/2")
+    translate: int = Field(0, ge=0, le=16, description="pixels at most, each way, zero-padded")
+    rotate: float = Field(0.0, ge=0, le=180, description="degrees at most, each way")
+    scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="relative, each way")
+    shear: float = Field(0.0, ge=0, lt=60, description="degrees at most, each way")
+    cutout: int = Field(0, ge=0, le=32, description="side of a zeroed square, pixels")
+
+
+class Budget(Strict):
+    """Training time in place of epochs: what ``epochs`` of the reference experiment cost."""
+
+    reference: str = Field(description="the experiment whose measured seconds are the budget")
+    epochs: float = Field(gt=0, le=10_000)
+
+
+class Convergence(Strict):
+    """Stop when validation loss has not improved for ``patience`` epochs."""
+
+    patience: int = Field(5, ge=1, le=1000)
+    min_delta: float = Field(0.0, ge=0, le=10, description="an improvement is larger than this")
+    max_epochs: Epochs = 200
+
+
+class Recipe(Strict):
+    epochs: Epochs | None = None
+    epochs_of: str | None = Field(None, description="take the epochs of this experiment")
+    budget: Budget | None = None
+    until: Convergence | None = None
+    batch_size: int = Field(128, ge=2, le=65_536)
+    optimizer: Optimizer
+    schedule: Schedule = Schedule()
+    augment: Augment = Augment()
+    label_smoothing: float = Field(0.0, ge=0, lt=1)
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    compile: bool = False
+    train_images: int | None = Field(
+        None, ge=10, description="train on this many images only (the first of the fixed split)"
+    )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> Self:
+        given = [k for k in ("epochs", "epochs_of", "budget", "until") if getattr(self, k)]
+        if len(given) != 1:
+            raise ValueError(
+                f"exactly one of epochs, epochs_of, budget, until must be given, got {given or 'none'}"
+            )
+        if self.schedule.name == "plateau" and not self.until:
+            raise ValueError("schedule plateau needs until: it does not know its horizon")
+        if self.until and self.schedule.name not in ("plateau", "constant"):
+            raise ValueError("until (convergence) goes with schedule plateau or constant only")
+        return self
+
+
+class Experiment(Strict):
+    """One experiment: what is trained on what, and how."""
+
+    task: Literal["1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3", "extra"]
+    title: str = Field(min_length=1, max_length=120)
+    dataset: Literal["mnist", "cifar10"]
+    model: Model
+    recipe: Recipe
+    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def _fits_the_dataset(self) -> Self:
+        augment = self.recipe.augment
+        if self.dataset == "mnist" and augment.flip:
+            raise ValueError("recipe.augment.flip: a mirrored digit is another sign; remove it for mnist")
+        frozen = isinstance(self.model, EfficientNetLite0) and self.model.train == "head"
+        if frozen and augment != Augment():
+            raise ValueError(
+                "recipe.augment: a frozen base sees each image once (its features are cached); "
+                "remove the augmentation or set model.train: all"
+            )
+        if len(set(self.seeds)) != len(self.seeds):
+            raise ValueError(f"seeds: {self.seeds} names a seed twice")
+        return self
+
+    @property
+    def frozen(self) -> bool:
+        """Whether only a head is trained, on features computed once."""
+        return isinstance(self.model, EfficientNetLite0) and self.model.train == "head"
+
+
+class Split(Strict):
+    """How a dataset's images are divided, and whether only a slice of them is used."""
+
+    validation: int = Field(5000, ge=10, description="images taken from train for validation")
+    train_limit: int | None = Field(None, ge=20, description="use this many training images only")
+    test_limit: int | None = Field(None, ge=10, description="use this many test images only")
+
+
+class RunSpec(Experiment):
+    """All that determines a run but its seed and the machine; `train.py` receives it as JSON."""
+
+    name: str
+    split: Split
+    deterministic: bool
+    seeds: list[int] = Field([], description="the experiment's; a run is told its own apart")
+
+
+class FeatureSpec(Strict):
+    """All that determines a frozen base's features, and nothing of what is trained on them."""
+
+    name: str
+    dataset: Literal["mnist", "cifar10"]
+    model: EfficientNetLite0
+    split: Split
+    train_images: int | None
+    deterministic: bool

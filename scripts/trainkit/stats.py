@@ -1,0 +1,82 @@
+"""Means with intervals, paired differences, and what they allow to say. scipy underneath."""
+
+from dataclasses import dataclass
+from math import nan, sqrt
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean over ``n`` values with its 95% interval; ``low`` and ``high`` are nan for n=1."""
+
+    mean: float
+    low: float
+    high: float
+    n: int
+
+
+@dataclass(frozen=True)
+class Difference(Interval):
+    """A mean paired difference, its interval, and the p-value of "no difference"."""
+
+    p: float
+
+
+def mean_interval(values: list[float]) -> Interval:
+    """Mean and 95% interval by Student's t; the spread is that over the values (seeds)."""
+    n = len(values)
+    mean = float(np.mean(values))
+    if n < 2:
+        return Interval(mean, nan, nan, n)
+    half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / sqrt(n))
+    return Interval(mean, mean - half, mean + half, n)
+
+
+def paired_difference(a: dict[int, float], b: dict[int, float]) -> Difference | None:
+    """``a - b`` over the seeds that both have; ``None`` where they share none."""
+    seeds = sorted(a.keys() & b.keys())
+    if not seeds:
+        return None
+    differences = [a[seed] - b[seed] for seed in seeds]
+    interval = mean_interval(differences)
+    if interval.n < 2:
+        p = nan
+    elif np.std(differences) == 0:
+        p = 1.0 if interval.mean == 0 else 0.0
+    else:
+        p = float(stats.ttest_1samp(differences, 0).pvalue)
+    return Difference(interval.mean, interval.low, interval.high, interval.n, p)
+
+
+def holm(p_values: list[float]) -> list[float]:
+    """p-values corrected for their number (Holm 1979); nan stays nan and does not count."""
+    corrected = np.full(len(p_values), nan)
+    known = [i for i, p in enumerate(p_values) if not np.isnan(p)]
+    highest = 0.0
+    for rank, i in enumerate(sorted(known, key=lambda i: p_values[i])):
+        highest = max(highest, min(1.0, (len(known) - rank) * p_values[i]))
+        corrected[i] = highest
+    return corrected.tolist()
+
+
+def disagreement(a_right: np.ndarray, b_right: np.ndarray) -> float:
+    """The exact McNemar p-value of two classifiers' ``(N,) bool`` hits on the same images."""
+    only_a, only_b = int((a_right & ~b_right).sum()), int((b_right & ~a_right).sum())
+    if only_a + only_b == 0:
+        return 1.0
+    return float(stats.binomtest(only_a, only_a + only_b).pvalue)
+
+
+def verdict(difference: Difference | None, p: float, a: str, b: str, level: float = 0.05) -> str:
+    """What a paired comparison allows to say, in points of a percentage."""
+    if difference is None or difference.n < 2:
+        n = difference.n if difference else 0
+        return f"no comparison: it needs at least two paired seeds (n={n})"
+    if p >= level:
+        return f"no difference was found (n={difference.n})"
+    winner, loser = (a, b) if difference.mean > 0 else (b, a)
+    return f"{winner} beats {loser} by {abs(100 * difference.mean):.2f} points (n={difference.n})"
