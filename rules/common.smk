@@ -43,6 +43,17 @@ def records_of(*tasks):
     ]
 
 
+def specs_json(*experiments):
+    """A list of specs as a program takes it."""
+    return json.dumps([json.loads(spec_json(name)) for name in experiments])
+
+
+def contestants(reference):
+    """The experiments whose budget is the time of ``reference``."""
+    budgets = {name: spec.recipe.budget for name, spec in SPECS.items()}
+    return [name for name, budget in budgets.items() if budget and budget.reference == reference]
+
+
 def spec_json(experiment):
     """A run's spec as its program takes it. Seeds are left out: each run is told its own."""
     return SPECS[experiment].model_dump_json(exclude={"seeds"})
@@ -55,10 +66,14 @@ def feature_spec(experiment):
     return FeatureSpec(**shared, train_images=spec.recipe.train_images).model_dump_json()
 
 
+def model_file(experiment):
+    """The file of an experiment's architecture, below scripts/."""
+    return f"trainkit/models/{SPECS[experiment].model.name}.py"
+
+
 def run_code(experiment):
     """The digest of the code that an experiment's runs really use."""
-    model = SPECS[experiment].model.name
-    return code_digest("train.py", f"trainkit/models/{model}.py")
+    return code_digest("train.py", model_file(experiment))
 
 
 def run_inputs(wildcards):
@@ -74,7 +89,7 @@ def run_inputs(wildcards):
     elif spec.model.name in STUDY.weights and spec.model.weights == "imagenet":
         inputs["weights"] = ancient(f"<data>/{spec.model.name}.pth")
     if spec.recipe.budget:
-        inputs["calibration"] = f"<results>/calibration/{spec.name}.json"
+        inputs["calibration"] = ancient(f"<results>/calibration/{spec.recipe.budget.reference}.json")
     return inputs
 
 

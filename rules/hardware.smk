@@ -12,7 +12,7 @@ rule hardware:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        specs=json.dumps([json.loads(spec_json(name)) for name in SPECS]),
+        specs=specs_json(*SPECS),
         code=code_digest("capture_hardware.py"),
     shell:
         "python scripts/capture_hardware.py --specs {params.specs:q} --threads {threads}"

@@ -1,21 +1,25 @@
 use rule train as mnist_dense with:
     wildcard_constraints:
         experiment=names_of("1.1"),
+    priority: 3
 
 
 use rule train as mnist_convnet with:
     wildcard_constraints:
         experiment=names_of("1.2"),
+    priority: 3
 
 
 use rule train as mnist_augmented with:
     wildcard_constraints:
         experiment=names_of("1.3"),
+    priority: 3
 
 
 use rule train as mnist_transfer with:
     wildcard_constraints:
         experiment=names_of("1.4"),
+    priority: 3
 
 
 rule input_pipeline:

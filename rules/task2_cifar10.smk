@@ -1,16 +1,19 @@
 use rule train as cifar10_shallow with:
     wildcard_constraints:
         experiment=names_of("2.1.2"),
+    priority: 2
 
 
 use rule train as cifar10_resnet with:
     wildcard_constraints:
         experiment=names_of("2.1.3"),
+    priority: 2
 
 
 use rule train as cifar10_fast with:
     wildcard_constraints:
         experiment=names_of("2.2"),
+    priority: 2
 
 
 rule task2_tables:

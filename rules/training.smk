@@ -56,16 +56,18 @@ rule features:
         " --out {output} 2>&1 | tee {log}"
 
 
-# Seconds a step of a method beside its reference's: what an equal-time budget is fitted with.
+# Seconds a step of each contestant beside its reference's: what an equal-time budget is fitted with.
 rule calibrate:
     input:
         hardware=ancient("<results>/hardware.json"),
-        data=lambda wildcards: ancient(f"<data>/{SPECS[wildcards.experiment].dataset}.safetensors"),
-        manifest=lambda wildcards: f"<data>/{SPECS[wildcards.experiment].dataset}.json",
+        data=lambda wildcards: ancient(f"<data>/{SPECS[wildcards.reference].dataset}.safetensors"),
+        manifest=lambda wildcards: f"<data>/{SPECS[wildcards.reference].dataset}.json",
     output:
-        "<results>/calibration/{experiment}.json",
+        "<results>/calibration/{reference}.json",
     log:
-        "<results>/logs/calibration/{experiment}.log",
+        "<results>/logs/calibration/{reference}.log",
+    wildcard_constraints:
+        reference="|".join(STUDY.experiments),
     conda:
         "../envs/study.yaml"
     threads: threads()
@@ -74,12 +76,9 @@ rule calibrate:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        spec=lambda wildcards: spec_json(wildcards.experiment),
-        reference=lambda wildcards: spec_json(SPECS[wildcards.experiment].recipe.budget.reference),
-        code=lambda wildcards: code_digest(
-            "calibrate.py", f"trainkit/models/{SPECS[wildcards.experiment].model.name}.py"
-        ),
+        specs=lambda wildcards: specs_json(*contestants(wildcards.reference)),
+        code=lambda wildcards: code_digest("calibrate.py", model_file(wildcards.reference)),
     shell:
-        "python scripts/calibrate.py --spec {params.spec:q} --reference {params.reference:q}"
+        "python scripts/calibrate.py --specs {params.specs:q} --reference {wildcards.reference}"
         " --hardware {input.hardware} --data {input.data} --threads {threads}"
         " --out {output} 2>&1 | tee {log}"

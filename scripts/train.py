@@ -49,7 +49,7 @@ def main() -> None:
     def say(line: str) -> None:
         print_line(f"{spec.name} seed {args.seed}: {line}")
 
-    calibration = read_json(args.calibration) if args.calibration else None
+    calibration = read_json(args.calibration)["methods"][spec.name] if args.calibration else None
     steps = calibration["steps"] if calibration else run.epochs_to_steps(spec.recipe.epochs)
     outcome = run.trainer.fit(steps, say)
     seconds = run.trainer.seconds

@@ -1,0 +1,59 @@
+# make run     install what is missing into .venv and run the study (ARGS="..." goes to snakemake)
+# make test    install and run all checks
+# make help    list the targets
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+SHELL := /bin/bash
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test lint format schema constraints clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
+
+install: $(VENV)/.installed ## install the study's environment into .venv
+
+run: $(VENV)/.installed ## run the study; ARGS="--config preset=smoke" for a first look
+	$(BIN)/snakemake --cores all --resources gpu=1 $(ARGS)
+
+test: $(VENV)/.installed-dev ## run all checks: formatting, lint, unit, workflow and browser tests
+	$(MAKE) --no-print-directory lint
+	$(BIN)/pytest
+
+lint: $(VENV)/.installed-dev ## check formatting and style, and snakemake --lint
+	$(BIN)/ruff check scripts tests
+	$(BIN)/ruff format --check scripts tests
+	$(BIN)/snakefmt --check Snakefile rules
+	$(BIN)/snakemake --lint
+
+format: $(VENV)/.installed-dev ## format the code
+	$(BIN)/ruff check --fix scripts tests
+	$(BIN)/ruff format scripts tests
+	$(BIN)/snakefmt Snakefile rules
+
+schema: $(VENV)/.installed ## write config/schema.json from the typed configuration
+	$(BIN)/python scripts/write_schema.py config/schema.json
+
+constraints: $(VENV)/.installed-dev ## write envs/constraints.txt from .venv
+	{ echo '# Every package of the environment, transitive ones too. Made by `make constraints`.'; \
+	  $(BIN)/pip freeze; } > envs/constraints.txt
+
+clean: ## remove .venv; results and data stay
+	rm -rf $(VENV)
+
+$(VENV)/.installed: envs/requirements.txt envs/constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); set PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "error: $(PYTHON) cannot make environments; install its venv package (Debian: apt install python3-venv)"; exit 1; }
+	@echo "installing into $(VENV): a few minutes the first time"
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet -r envs/requirements.txt -c envs/constraints.txt
+	@touch $@
+
+$(VENV)/.installed-dev: $(VENV)/.installed envs/requirements-dev.txt
+	$(BIN)/pip install --quiet -r envs/requirements-dev.txt -c envs/constraints.txt
+	@touch $@
