@@ -1,5 +1,4 @@
 # The study's configuration, and helpers that the rules share.
-import json
 import os
 import sys
 from pathlib import Path
@@ -43,17 +42,6 @@ def records_of(*tasks):
     ]
 
 
-def specs_json(*experiments):
-    """A list of specs as a program takes it."""
-    return json.dumps([json.loads(spec_json(name)) for name in experiments])
-
-
-def contestants(reference):
-    """The experiments whose budget is the time of ``reference``."""
-    budgets = {name: spec.recipe.budget for name, spec in SPECS.items()}
-    return [name for name, budget in budgets.items() if budget and budget.reference == reference]
-
-
 def spec_json(experiment):
     """A run's spec as its program takes it. Seeds are left out: each run is told its own."""
     return SPECS[experiment].model_dump_json(exclude={"seeds"})
@@ -76,27 +64,51 @@ def run_code(experiment):
     return code_digest("train.py", model_file(experiment))
 
 
-def run_inputs(wildcards):
-    """What a run needs beside its spec. `ancient`: large files count by their manifest's content."""
-    spec = SPECS[wildcards.experiment]
-    inputs = {
-        "hardware": ancient("<results>/hardware.json"),
-        "data": ancient(f"<data>/{spec.dataset}.safetensors"),
-        "manifest": f"<data>/{spec.dataset}.json",
+# Large files are `ancient`, which is to say that their time does not count: the manifest beside
+# each does, by its content.
+
+
+def data_inputs(wildcards):
+    """A dataset with its manifest, and the measured machine."""
+    dataset = SPECS[wildcards.experiment].dataset
+    return {
+        "hardware": "<results>/hardware.json",
+        "data": ancient(f"<data>/{dataset}.safetensors"),
+        "manifest": f"<data>/{dataset}.json",
     }
+
+
+def weight_inputs(wildcards):
+    """A pretrained model's weights with their manifest; nothing for other models."""
+    model = SPECS[wildcards.experiment].model
+    if getattr(model, "weights", None) != "imagenet":
+        return {}
+    return {
+        "weights": ancient(f"<data>/{model.name}.pth"),
+        "weights_manifest": f"<data>/{model.name}.json",
+    }
+
+
+def run_inputs(wildcards):
+    """What a run needs beside its spec."""
+    spec = SPECS[wildcards.experiment]
+    inputs = data_inputs(wildcards)
     if spec.frozen:
-        inputs["features"] = f"<results>/features/{spec.name}.safetensors"
-    elif spec.model.name in STUDY.weights and spec.model.weights == "imagenet":
-        inputs["weights"] = ancient(f"<data>/{spec.model.name}.pth")
+        inputs["features"] = ancient(f"<results>/features/{spec.name}.safetensors")
+        inputs["features_manifest"] = f"<results>/features/{spec.name}.json"
+    else:
+        inputs |= weight_inputs(wildcards)
     if spec.recipe.budget:
-        inputs["calibration"] = ancient(f"<results>/calibration/{spec.recipe.budget.reference}.json")
+        inputs["calibration"] = f"<results>/calibration/{STUDY.same_step(spec.name)}.json"
     return inputs
 
 
 def run_options(wildcards, input):
     """The command-line options of the inputs that only some runs have."""
-    optional = [key for key in ("weights", "features", "calibration") if key in input.keys()]
-    return " ".join(f"--{key} {input[key]}" for key in optional)
+    optional = [
+        key for key in ("weights", "features", "features_manifest", "calibration") if key in input.keys()
+    ]
+    return " ".join(f"--{key.replace('_', '-')} {input[key]}" for key in optional)
 
 
 def folder_of_output(wildcards, output):

@@ -12,8 +12,7 @@ rule hardware:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        specs=specs_json(*SPECS),
         code=code_digest("capture_hardware.py"),
     shell:
-        "python scripts/capture_hardware.py --specs {params.specs:q} --threads {threads}"
+        "python scripts/capture_hardware.py --threads {threads}"
         " --out {output.json} --table {output.table} 2>&1 | tee {log}"

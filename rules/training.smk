@@ -32,12 +32,11 @@ rule train:
 # A frozen base's features, computed once for all seeds.
 rule features:
     input:
-        hardware=ancient("<results>/hardware.json"),
-        data=lambda wildcards: ancient(f"<data>/{SPECS[wildcards.experiment].dataset}.safetensors"),
-        manifest=lambda wildcards: f"<data>/{SPECS[wildcards.experiment].dataset}.json",
-        weights=lambda wildcards: ancient(f"<data>/{SPECS[wildcards.experiment].model.name}.pth"),
+        unpack(data_inputs),
+        unpack(weight_inputs),
     output:
-        "<results>/features/{experiment}.safetensors",
+        tensors="<results>/features/{experiment}.safetensors",
+        manifest="<results>/features/{experiment}.json",
     log:
         "<results>/logs/features/{experiment}.log",
     conda:
@@ -53,21 +52,17 @@ rule features:
     shell:
         "python scripts/compute_features.py --spec {params.spec:q} --hardware {input.hardware}"
         " --data {input.data} --weights {input.weights} --threads {threads}"
-        " --out {output} 2>&1 | tee {log}"
+        " --out {output.tensors} --manifest {output.manifest} 2>&1 | tee {log}"
 
 
-# Seconds a step of each contestant beside its reference's: what an equal-time budget is fitted with.
+# Seconds a step of a contestant beside its reference's: what equal time is fitted with.
 rule calibrate:
     input:
-        hardware=ancient("<results>/hardware.json"),
-        data=lambda wildcards: ancient(f"<data>/{SPECS[wildcards.reference].dataset}.safetensors"),
-        manifest=lambda wildcards: f"<data>/{SPECS[wildcards.reference].dataset}.json",
+        unpack(data_inputs),
     output:
-        "<results>/calibration/{reference}.json",
+        "<results>/calibration/{experiment}.json",
     log:
-        "<results>/logs/calibration/{reference}.log",
-    wildcard_constraints:
-        reference="|".join(STUDY.experiments),
+        "<results>/logs/calibration/{experiment}.log",
     conda:
         "../envs/study.yaml"
     threads: threads()
@@ -76,9 +71,10 @@ rule calibrate:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        specs=lambda wildcards: specs_json(*contestants(wildcards.reference)),
-        code=lambda wildcards: code_digest("calibrate.py", model_file(wildcards.reference)),
+        spec=lambda wildcards: spec_json(wildcards.experiment),
+        reference=lambda wildcards: spec_json(SPECS[wildcards.experiment].recipe.budget.reference),
+        code=lambda wildcards: code_digest("calibrate.py", model_file(wildcards.experiment)),
     shell:
-        "python scripts/calibrate.py --specs {params.specs:q} --reference {wildcards.reference}"
+        "python scripts/calibrate.py --spec {params.spec:q} --reference {params.reference:q}"
         " --hardware {input.hardware} --data {input.data} --threads {threads}"
         " --out {output} 2>&1 | tee {log}"

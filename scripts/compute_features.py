@@ -14,7 +14,7 @@ from trainkit.datasets import Images
 from trainkit.device import Clock, autocast
 from trainkit.engine import SECONDS_BETWEEN_LINES, print_line
 from trainkit.errors import run_program
-from trainkit.files import atomic, read_json
+from trainkit.files import atomic, read_json, sha256_of_file, write_json
 from trainkit.models import efficientnet_lite0
 from trainkit.spec import Augment, FeatureSpec
 
@@ -29,15 +29,16 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, required=True, help="pretrained weights")
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True, help="what they cost, as JSON")
     args = parser.parse_args()
     spec = FeatureSpec.model_validate_json(args.spec)
     device = devices.acquire(args.threads, spec.deterministic)
-    inference = devices.measured_precision(spec.name, read_json(args.hardware))
+    inference = devices.precision(spec, read_json(args.hardware))
     base = efficientnet_lite0.base(spec.model, args.weights)
     base.to(device, memory_format=torch.channels_last).eval()  # BatchNorm's statistics stay too
     pipeline = Pipeline(Augment(), efficientnet_lite0.MEAN, efficientnet_lite0.STD, torch.Generator(device))
     splits = datasets.load_splits(args.data, spec.split, spec.train_images)
-    parts = {part: getattr(splits, part).to(device) for part in ("train", "val", "test")}
+    parts = {part: getattr(splits, part).to(device) for part in datasets.PARTS}
     clock = Clock(device)
     tensors = {}
     for part, images in parts.items():
@@ -53,7 +54,8 @@ def main() -> None:
         "precision": inference,
     }
     with atomic(args.out) as path:
-        save_file(tensors, path, metadata={key: str(value) for key, value in facts.items()})
+        save_file(tensors, path)
+    write_json(args.manifest, {**facts, "sha256": sha256_of_file(args.out)})
     print_line(f"{spec.name}: {facts['seconds']:.1f} s for the features, {inference}")
 
 

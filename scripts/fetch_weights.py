@@ -6,7 +6,7 @@ from pathlib import Path
 
 from trainkit.config import Weights
 from trainkit.errors import StudyError, run_program
-from trainkit.files import atomic, sha256_of_file
+from trainkit.files import atomic, sha256_of_file, write_json
 from trainkit.sources import first_good
 
 
@@ -15,6 +15,7 @@ def main() -> None:
     parser.add_argument("name")
     parser.add_argument("--config", required=True, help="the weights' configuration, as JSON")
     parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--manifest", type=Path, required=True)
     args = parser.parse_args()
     config = Weights.model_validate_json(args.config)
 
@@ -27,11 +28,12 @@ def main() -> None:
         with atomic(args.out) as temporary:
             shutil.copyfile(good[0], temporary)
 
-    first_good(
+    _, source = first_good(
         args.name, config.sources, copy,
         f"To supply the file by hand, put it into a folder and add {{kind: folder, path: FOLDER}} "
         f"as the first of weights.{args.name}.sources in config/config.yaml",
     )  # fmt: skip
+    write_json(args.manifest, {"weights": args.name, "sha256": config.sha256, "source": source})
 
 
 if __name__ == "__main__":

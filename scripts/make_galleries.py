@@ -3,9 +3,9 @@
 import argparse
 from pathlib import Path
 
-from make_figures import save
 from safetensors.numpy import load_file
 
+from make_figures import save
 from trainkit import galleries
 from trainkit.errors import run_program
 from trainkit.record import read_record

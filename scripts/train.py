@@ -31,6 +31,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--manifest", type=Path, required=True, help="the dataset's manifest")
     parser.add_argument("--weights", type=Path, help="pretrained weights, where the model takes them")
     parser.add_argument("--features", type=Path, help="a frozen base's features")
+    parser.add_argument("--features-manifest", type=Path, help="what the features cost")
     parser.add_argument("--calibration", type=Path, help="the measured steps, for a budget in seconds")
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
@@ -43,14 +44,15 @@ def main() -> None:
     hardware = read_json(args.hardware)
     device = devices.acquire(args.threads, spec.deterministic)
     precision = devices.precision(spec, hardware)
-    run = runs.prepare(spec, args.seed, device, precision, args.data, args.weights, args.features)
+    run = runs.prepare(
+        spec, args.seed, device, precision, args.data, args.weights, args.features, args.features_manifest
+    )
     run.trainer.seconds.load = time.perf_counter() - BEGAN
 
     def say(line: str) -> None:
         print_line(f"{spec.name} seed {args.seed}: {line}")
 
-    calibration = read_json(args.calibration)["methods"][spec.name] if args.calibration else None
-    steps = calibration["steps"] if calibration else run.epochs_to_steps(spec.recipe.epochs)
+    steps, budget_seconds = length(run, spec, args.calibration)
     outcome = run.trainer.fit(steps, say)
     seconds = run.trainer.seconds
     seconds.total = time.perf_counter() - BEGAN
@@ -75,7 +77,7 @@ def main() -> None:
         test_loss=outcome.test.loss,
         test_images=len(outcome.test.logits),
         seconds=RunSeconds(**vars(seconds), features=run.features_seconds),
-        budget_seconds=calibration and calibration["budget_seconds"],
+        budget_seconds=budget_seconds,
         peak_memory_mb=peak_memory_mb(device),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else hardware["cpu"]["model"],
         precision=precision,
@@ -94,6 +96,20 @@ def main() -> None:
         f"test {100 * outcome.test.accuracy:.2f}%, validation {100 * outcome.val.accuracy:.2f}%, "
         f"{seconds.train:.1f} s of training in {seconds.total:.1f} s ({precision})"
     )
+
+
+def length(run: runs.Run, spec: RunSpec, calibration: Path | None) -> tuple[int | None, float | None]:
+    """Steps to train, and the budget in seconds where the recipe has one.
+
+    No steps are known for a run that trains until it converges.
+    """
+    if spec.recipe.budget is None:
+        return spec.recipe.epochs and spec.recipe.epochs * run.trainer.steps_per_epoch, None
+    assert calibration
+    measured = read_json(calibration)
+    reference_steps = spec.recipe.budget.epochs * measured["reference_steps_per_epoch"]
+    steps = max(1, round(reference_steps / measured["ratio"]))
+    return steps, reference_steps * measured["reference_seconds_per_step"]
 
 
 def peak_memory_mb(device: torch.device) -> float:

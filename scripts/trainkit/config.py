@@ -116,6 +116,22 @@ class Study(Strict):
             deterministic=self.deterministic,
         )
 
+    def same_step(self, name: str) -> str:
+        """The first contestant whose training step costs what this one's does.
+
+        Contestants that differ in numbers only (the schedule, the learning rate, smoothing) do
+        the same work a step, so one calibration serves them.
+        """
+        return next(other for other in self.experiments if self._step(other) == self._step(name))
+
+    def _step(self, name: str) -> tuple:
+        experiment = self.experiments[name]
+        recipe = experiment.recipe
+        optimizer = recipe.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
+        length = (recipe.budget and recipe.budget.reference, recipe.batch_size, recipe.train_images)
+        kind = (recipe.augment, recipe.precision, recipe.compile)
+        return (experiment.dataset, experiment.model, optimizer, length, kind)
+
 
 # -- Loading -------------------------------------------------------------------------------
 
@@ -268,11 +284,9 @@ def _origin(path: list, layers: list[tuple[str, dict]]) -> str:
     for name, layer in layers:
         node, reached = layer, 0
         for part in path:
-            if isinstance(node, dict) and part in node:
+            try:
                 node = node[part]
-            elif isinstance(node, list) and isinstance(part, int) and part < len(node):
-                node = node[part]
-            else:
+            except (KeyError, IndexError, TypeError):
                 break
             reached += 1
         if reached and reached >= depth:

@@ -41,6 +41,9 @@ class Images:
         return Images(self.x.to(device), self.y.to(device))
 
 
+PARTS = ("train", "val", "test")
+
+
 @dataclass(frozen=True)
 class Splits:
     train: Images
@@ -59,7 +62,7 @@ def load_splits(path: Path, split: Split, train_images: int | None = None) -> Sp
     order = split_order(len(everything), split.train_limit)
     if split.validation >= len(order):
         raise StudyError(
-            f"datasets.*.split: validation ({split.validation}) leaves nothing of {len(order)} training images"
+            f"datasets.*.split.validation: {split.validation} leaves nothing of {len(order)} images"
         )
     train = order[split.validation :]
     if train_images is not None:

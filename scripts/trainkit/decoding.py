@@ -5,6 +5,7 @@ import hashlib
 import json
 import pickle
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 from safetensors.numpy import save_file
@@ -77,7 +78,7 @@ def _cifar10_from_png(folder: Path) -> Arrays:
 class _ArraysOnly(pickle.Unpickler):
     """Unpickles numpy arrays and plain containers; anything else, code above all, is refused."""
 
-    ALLOWED = {
+    ALLOWED: ClassVar = {
         ("numpy.core.multiarray", "_reconstruct"),
         ("numpy._core.multiarray", "_reconstruct"),
         ("numpy", "ndarray"),

@@ -9,8 +9,8 @@ from typing import Any
 import psutil
 import torch
 
-from trainkit.errors import StudyError
-from trainkit.spec import RunSpec
+from trainkit import models
+from trainkit.spec import FeatureSpec, RunSpec
 
 Precision = str  # "float32" or "bfloat16"
 
@@ -48,19 +48,14 @@ def keep_freed_memory() -> None:
             libc.mallopt(m_top_pad, 64 * 2**20)
 
 
-def precision(spec: RunSpec, hardware: dict[str, Any]) -> Precision:
+def precision(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Precision:
     """The precision of a run: the recipe's, or the one measured faster on this machine."""
+    family = models.module(spec.model.name).FAMILY
+    if isinstance(spec, FeatureSpec):
+        return hardware["precision"][family]["inference"]["choice"]
     if spec.recipe.precision != "auto":
         return spec.recipe.precision
-    return measured_precision(spec.name, hardware)
-
-
-def measured_precision(experiment: str, hardware: dict[str, Any]) -> Precision:
-    """What the hardware capture chose for an experiment's network."""
-    measured = hardware["precision"].get(experiment)
-    if measured is None:
-        raise StudyError(f"hardware.json: knows no precision for {experiment}; delete it and rerun")
-    return measured["choice"]
+    return hardware["precision"]["linear" if spec.frozen else family]["training"]["choice"]
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -18,11 +18,11 @@ def atomic(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
-    os.chmod(name, 0o666 & ~_umask())
     temporary = Path(name)
+    temporary.chmod(0o666 & ~_umask())
     try:
         yield temporary
-        os.replace(temporary, path)
+        temporary.replace(path)
     except OSError as error:
         raise StudyError(
             f"{path}: cannot be written ({error.strerror}); free some space and rerun"

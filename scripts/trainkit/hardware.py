@@ -232,4 +232,15 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
             f"{held['memory_mb_by_cgroup']} MiB" if held["memory_mb_by_cgroup"] else "no limit",
         ),
     ]
+    for precision, rate in hardware["matrix_product_gflops"].items():
+        rows.append((f"Matrix product, {precision}", f"{rate:.0f} GFLOP/s measured"))
+    for family, measured in hardware["precision"].items():
+        training = measured["training"]
+        gain = training["bfloat16"] / training["float32"]
+        rows.append(
+            (
+                f"Precision, {family}",
+                f"{training['choice']} (bfloat16 trains {gain:.2f} times as fast as float32)",
+            )
+        )
     return rows

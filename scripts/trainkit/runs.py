@@ -4,15 +4,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
 from trainkit import datasets, models
 from trainkit.augment import Pipeline
-from trainkit.datasets import Images, Splits
+from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Precision
 from trainkit.engine import Trainer
-from trainkit.spec import RunSpec
+from trainkit.files import read_json
+from trainkit.spec import Model, RunSpec
 
 
 @dataclass
@@ -24,9 +25,6 @@ class Run:
     params_trainable: int
     multiply_adds: int
     features_seconds: float
-
-    def epochs_to_steps(self, epochs: int | None) -> int | None:
-        return epochs and epochs * self.trainer.steps_per_epoch
 
 
 def programs(spec: RunSpec) -> tuple[str, ...]:
@@ -42,35 +40,36 @@ def prepare(
     data: Path,
     weights: Path | None = None,
     features: Path | None = None,
+    features_manifest: Path | None = None,
 ) -> Run:
     """Set up one run. All its randomness comes from ``seed``."""
     torch.manual_seed(seed)
     generator = torch.Generator(device).manual_seed(seed)
     shape = datasets.SHAPES[spec.dataset]
-    model = build_model(spec, weights)
+    model = build_model(spec.dataset, spec.model, weights)
     count = sum(p.numel() for p in model.parameters())
     pipeline = None
     base_count, base_multiply_adds, seconds = 0, 0, 0.0
-    if features:
-        splits, facts = load_features(features)
+    if features and features_manifest:
+        splits, base = load_features(features), read_json(features_manifest)
         example = splits.train.x[:1]
-        base_count, base_multiply_adds = int(facts["params"]), int(facts["multiply_adds"])
-        seconds = float(facts["seconds"])
+        base_count, base_multiply_adds, seconds = base["params"], base["multiply_adds"], base["seconds"]
     else:
         splits = datasets.load_splits(data, spec.split, spec.recipe.train_images)
         pipeline = input_pipeline(spec, generator)
         example = torch.zeros(1, shape[2], shape[0], shape[1])
-    on_device = Splits(*(getattr(splits, part).to(device) for part in ("train", "val", "test")))
+    on_device = Splits(*(getattr(splits, part).to(device) for part in PARTS))
     multiply_adds = base_multiply_adds + count_multiply_adds(model, example)
     trainer = Trainer(spec.recipe, model, on_device, pipeline, generator, precision)
     return Run(trainer, base_count + count, count, multiply_adds, seconds)
 
 
-def build_model(spec: RunSpec, weights: Path | None) -> nn.Module:
-    shape, classes = datasets.SHAPES[spec.dataset], len(datasets.CLASSES[spec.dataset])
-    if spec.model.name == "efficientnet_lite0":
-        return models.module(spec.model.name).build(spec.model, shape, classes, weights)
-    return models.build(spec.model, shape, classes)
+def build_model(dataset: str, options: Model, weights: Path | None) -> nn.Module:
+    """The network for a dataset's images, with pretrained weights where it takes them."""
+    shape, classes = datasets.SHAPES[dataset], len(datasets.CLASSES[dataset])
+    if options.name == "efficientnet_lite0":
+        return models.module(options.name).build(options, shape, classes, weights)
+    return models.build(options, shape, classes)
 
 
 def input_pipeline(spec: RunSpec, generator: torch.Generator) -> Pipeline:
@@ -82,14 +81,10 @@ def input_pipeline(spec: RunSpec, generator: torch.Generator) -> Pipeline:
     return Pipeline(spec.recipe.augment, mean, std, generator)
 
 
-def load_features(path: Path) -> tuple[Splits, dict[str, str]]:
-    """A frozen base's stored features by split, as float32, and what computing them cost."""
-    with safe_open(path, framework="pt") as file:
-        parts = [
-            Images(file.get_tensor(f"{part}_x").float(), file.get_tensor(f"{part}_y"))
-            for part in ("train", "val", "test")
-        ]
-        return Splits(*parts), file.metadata()
+def load_features(path: Path) -> Splits:
+    """A frozen base's stored features by split, as float32."""
+    tensors = load_file(path)
+    return Splits(*(Images(tensors[f"{part}_x"].float(), tensors[f"{part}_y"]) for part in PARTS))
 
 
 def count_multiply_adds(model: nn.Module, example: torch.Tensor) -> int:

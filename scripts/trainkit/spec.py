@@ -205,8 +205,7 @@ class Experiment(Strict):
         augment = self.recipe.augment
         if self.dataset == "mnist" and augment.flip:
             raise ValueError("recipe.augment.flip: a mirrored digit is another sign; remove it for mnist")
-        frozen = isinstance(self.model, EfficientNetLite0) and self.model.train == "head"
-        if frozen and augment != Augment():
+        if self.frozen and augment != Augment():
             raise ValueError(
                 "recipe.augment: a frozen base sees each image once (its features are cached); "
                 "remove the augmentation or set model.train: all"

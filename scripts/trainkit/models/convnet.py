@@ -9,6 +9,8 @@ from torch import nn
 from trainkit.errors import StudyError
 from trainkit.spec import ConvNet
 
+FAMILY = "convolution"
+
 
 def build(options: ConvNet, shape: tuple[int, int, int], classes: int) -> nn.Module:
     height, width, channels = shape

@@ -9,6 +9,8 @@ from torch import Tensor, nn
 
 from trainkit.spec import ConvNeXtV2
 
+FAMILY = "convnext"
+
 
 class GlobalResponseNorm(nn.Module):
     """GRN (equations 1 to 3): each channel is scaled by its share of the image's responses.

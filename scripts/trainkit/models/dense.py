@@ -4,6 +4,8 @@ from torch import nn
 
 from trainkit.spec import Dense
 
+FAMILY = "linear"
+
 
 def build(options: Dense, shape: tuple[int, int, int], classes: int) -> nn.Module:
     height, width, channels = shape

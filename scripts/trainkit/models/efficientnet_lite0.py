@@ -17,6 +17,7 @@ from torchvision.ops import SqueezeExcitation
 from trainkit.errors import StudyError
 from trainkit.spec import EfficientNetLite0
 
+FAMILY = "depthwise"
 CHANNELS = (32, 16, 24, 40, 80, 112, 192, 320, 1280)
 """Output channels of stem, seven stages and last convolution."""
 STRIDE = (2, 2, 4, 8, 16, 16, 32, 32, 32)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from trainkit.spec import ResNet
 
+FAMILY = "convolution"
 IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 

@@ -14,7 +14,7 @@ EXPLANATIONS = {
     "exponential": "falls by the same ratio each step",
     "cyclical": "rises and falls linearly several times (Smith 2017, arXiv 1506.01186)",
     "cosine": "half a cosine down to zero (Loshchilov and Hutter 2017, arXiv 1608.03983)",
-    "one-cycle": "one rise to a high rate and one fall far below the start (Smith and Topin 2018, arXiv 1708.07120)",
+    "one-cycle": "rises once, then falls far below its start (Smith and Topin 2018, arXiv 1708.07120)",
     "linear": "a straight line to zero (Li et al. 2020, arXiv 1905.04753)",
     "plateau": "drops when validation loss no longer improves",
 }

@@ -1,0 +1,130 @@
+"""The networks: sizes, shapes, and their unusual parts against slow references."""
+
+import pytest
+import torch
+
+from trainkit import datasets, models
+from trainkit.errors import StudyError
+from trainkit.models.convnextv2 import DropPath, GlobalResponseNorm
+from trainkit.models.resnet import ShortcutA
+from trainkit.spec import ConvNet, ConvNeXtV2, Dense, EfficientNetLite0, ResNet
+
+MNIST, CIFAR10 = datasets.SHAPES["mnist"], datasets.SHAPES["cifar10"]
+
+
+def parameters(options, shape: tuple[int, int, int]) -> int:
+    with torch.device("meta"):
+        model = models.build(options, shape, 10)
+    return sum(p.numel() for p in model.parameters())
+
+
+@pytest.mark.parametrize(
+    ("depth", "millions"), [(20, "0.27"), (32, "0.46"), (44, "0.66"), (56, "0.85"), (110, "1.7")]
+)
+def test_a_resnet_has_as_many_parameters_as_in_table_6_of_the_paper(depth, millions):
+    count = parameters(ResNet(name="resnet", depth=depth), CIFAR10)
+    assert f"{count / 1e6:.{len(millions) - 2}f}" == millions
+
+
+def test_resnet_18_with_a_cifar_stem_has_11_17_million_parameters():
+    assert parameters(ResNet(name="resnet", depth=18, width=64), CIFAR10) == 11_173_962
+
+
+def test_resnet_20_has_the_layers_that_its_name_counts():
+    model = models.build(ResNet(name="resnet", depth=20), CIFAR10, 10)
+    layers = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d | torch.nn.Linear)]
+    assert len(layers) == 20
+
+
+def test_the_dense_network_has_407050_parameters():
+    assert parameters(Dense(name="dense"), MNIST) == 784 * 512 + 512 + 512 * 10 + 10 == 407_050
+
+
+@pytest.mark.parametrize("shape", [MNIST, CIFAR10], ids=["mnist", "cifar10"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        Dense(name="dense", hidden=16),
+        ConvNet(name="convnet", stages=[[4, 8], [8]], stem_kernel=5, stem_stride=2, dropout=0.1),
+        ConvNet(name="convnet", stages=[[4], [4], [8, 8]]),
+        ResNet(name="resnet", depth=8),
+        ResNet(name="resnet", depth=18, width=4),
+        ConvNeXtV2(name="convnextv2", depths=[1, 1, 1], widths=[8, 12, 16]),
+        ConvNeXtV2(name="convnextv2", depths=[1, 1], widths=[8, 16], patch=2, kernel=3),
+        ConvNeXtV2(name="convnextv2", depths=[1, 1], widths=[8, 16], patch=4),
+        EfficientNetLite0(name="efficientnet_lite0", weights="random", cut=4),
+        EfficientNetLite0(name="efficientnet_lite0", weights="random", cut=8, image_size=64),
+    ],
+    ids=lambda options: "-".join(f"{v}" for v in options.model_dump(exclude_defaults=True).values()),
+)
+def test_a_network_gives_a_finite_logit_for_each_class_and_trains_all_its_parameters(options, shape):
+    torch.manual_seed(0)
+    model = models.build(options, shape, 7)
+    x = torch.randn(4, shape[2], shape[0], shape[1]).contiguous(memory_format=torch.channels_last)
+    logits = model(x)
+    assert logits.shape == (4, 7)
+    assert torch.isfinite(logits).all()
+    logits.square().sum().backward()
+    assert all(p.grad is not None for p in model.parameters())
+
+
+def test_shortcut_a_keeps_every_second_pixel_and_adds_channels_of_zeros():
+    x = torch.arange(32.0).view(1, 2, 4, 4)
+    out = ShortcutA(3)(x)
+    assert out.shape == (1, 5, 2, 2)
+    assert out[0, 0].tolist() == [[0, 2], [8, 10]]
+    assert out[0, 1].tolist() == [[16, 18], [24, 26]]
+    assert not out[0, 2:].any()
+
+
+def test_a_convnet_whose_stages_leave_no_pixel_is_refused():
+    with pytest.raises(StudyError, match=r"model\.stages: 6 stages leave no pixel of 32x32"):
+        models.build(ConvNet(name="convnet", stages=[[2]] * 6), CIFAR10, 10)
+    models.build(ConvNet(name="convnet", stages=[[2]] * 5), CIFAR10, 10)
+
+
+# -- ConvNeXt V2 -----------------------------------------------------------------------------
+
+
+def test_global_response_norm_is_the_papers_algorithm():
+    torch.manual_seed(0)
+    norm = GlobalResponseNorm(5)
+    torch.nn.init.normal_(norm.gamma)
+    torch.nn.init.normal_(norm.beta)
+    x = torch.randn(3, 4, 6, 5)
+    expected = torch.empty_like(x)
+    for image in range(3):
+        responses = [x[image, :, :, c].pow(2).sum().sqrt() for c in range(5)]
+        mean = sum(responses) / 5
+        for c in range(5):
+            scaled = x[image, :, :, c] * responses[c] / (mean + 1e-6)
+            expected[image, :, :, c] = norm.gamma[c] * scaled + norm.beta[c] + x[image, :, :, c]
+    assert torch.allclose(norm(x), expected, atol=1e-5)
+
+
+def test_a_new_global_response_norm_is_the_identity():
+    x = torch.randn(2, 3, 3, 4)
+    assert torch.equal(GlobalResponseNorm(4)(x), x)
+
+
+def test_drop_path_drops_whole_images_and_keeps_the_mean():
+    torch.manual_seed(0)
+    out = DropPath(0.25).train()(torch.ones(8000, 2, 3, 1))
+    flat = out.flatten(1)
+    assert torch.equal(flat.amin(1), flat.amax(1))  # an image is dropped or kept as a whole
+    assert out.unique().tolist() == pytest.approx([0.0, 1 / 0.75])
+    assert out.mean().item() == pytest.approx(1, abs=0.03)
+    assert (flat[:, 0] == 0).float().mean().item() == pytest.approx(0.25, abs=0.02)
+
+
+@pytest.mark.parametrize("layer", [DropPath(0.5).eval(), DropPath(0.0).train()], ids=["eval", "rate 0"])
+def test_drop_path_is_the_identity_where_nothing_is_dropped(layer):
+    x = torch.randn(16, 2, 2, 2)
+    assert torch.equal(layer(x), x)
+
+
+def test_drop_path_rates_rise_linearly_over_the_blocks():
+    options = ConvNeXtV2(name="convnextv2", depths=[1, 2, 1], widths=[4, 4, 4], drop_path=0.3)
+    model = models.build(options, CIFAR10, 10)
+    rates = [module.rate for module in model.modules() if isinstance(module, DropPath)]
+    assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3])
