@@ -249,32 +249,31 @@ class _Plateau:
 
 
 class _Progress:
-    """A line an epoch, and within long epochs, but never more than one every few seconds."""
+    """A line an epoch, and one within long epochs, every few seconds at most."""
 
     def __init__(self, say: Callable[[str], None], steps: int, batch_size: int) -> None:
         self.say, self.steps, self.batch_size = say, steps, batch_size
-        self.began = self.shown = time.monotonic()
+        self.began = self.shown = self.epoch_shown = time.monotonic()
 
     def within(self, done: int, epoch: int) -> None:
-        now = time.monotonic()
-        if now - self.shown > SECONDS_BETWEEN_LINES:
-            self._line(now, done, f"epoch {epoch}")
+        if time.monotonic() - self.shown > 2 * SECONDS_BETWEEN_LINES:
+            self._line(done, f"epoch {epoch}")
 
     def epoch(self, row: dict[str, float]) -> None:
-        now = time.monotonic()
         done = int(row["step"])
-        if now - self.shown > SECONDS_BETWEEN_LINES or done == self.steps:
+        if time.monotonic() - self.epoch_shown > SECONDS_BETWEEN_LINES or done == self.steps:
             self._line(
-                now, done,
+                done,
                 f"epoch {row['epoch']} done, loss {row['train_loss']:.3f}, "
                 f"validation {100 * row['val_accuracy']:.2f}%",
-            )  # fmt: skip
+            )
+            self.epoch_shown = self.shown
 
-    def _line(self, now: float, done: int, what: str) -> None:
-        rate = done / (now - self.began)
+    def _line(self, done: int, what: str) -> None:
+        self.shown = time.monotonic()
+        rate = done / (self.shown - self.began)
         left = (self.steps - done) / rate
         self.say(f"{what}, {rate * self.batch_size:.0f} images/s, at most {left:.0f} s left")
-        self.shown = now
 
 
 def print_line(line: str) -> None:

@@ -1,0 +1,179 @@
+"""The configuration: what it resolves to, and what arms of a comparison differ in."""
+
+import json
+
+import pytest
+import write_schema
+import yaml
+
+from trainkit.config import PRESETS, Study, gpu_is_there, load_study, merge
+from trainkit.spec import RunSpec
+
+
+@pytest.fixture(scope="module", params=PRESETS)
+def study(request, root) -> Study:
+    """The repository's own study, in each preset."""
+    return load_study(root, {"preset": request.param})
+
+
+def flat(spec: RunSpec) -> dict[str, object]:
+    """A spec's dump as dotted keys, without its name, title, task and seeds."""
+
+    def walk(prefix: str, value: object):
+        if isinstance(value, dict):
+            for key, below in value.items():
+                yield from walk(f"{prefix}{key}.", below)
+        else:
+            yield prefix.rstrip("."), value
+
+    return dict(walk("", spec.model_dump(mode="json", exclude={"name", "title", "task", "seeds"})))
+
+
+def differences(study: Study, a: str, b: str) -> set[str]:
+    """The keys in which two experiments' specs differ."""
+    one, other = flat(study.run_spec(a)), flat(study.run_spec(b))
+    return {key for key in one.keys() | other.keys() if one.get(key, "absent") != other.get(key, "absent")}
+
+
+def test_the_study_is_called_as_its_preset_unless_it_has_a_name(root, study):
+    assert study.study == study.preset
+    named = load_study(root, {"preset": study.preset, "study": "mine"})
+    assert (named.study, named.preset) == ("mine", study.preset)
+
+
+def test_auto_takes_the_gpu_preset_where_nvml_sees_a_device(root):
+    expected = "gpu" if gpu_is_there() else "cpu"
+    assert load_study(root, {"preset": "auto"}).preset == expected
+    assert load_study(root, {}).study == expected
+
+
+def test_every_task_has_its_experiments_in_every_preset(study):
+    for task in ("1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3"):
+        assert study.of_task(task), f"no experiment of task {task}"
+
+
+def test_every_spec_survives_the_way_to_its_program(study):
+    for name in study.experiments:
+        spec = study.run_spec(name)
+        assert RunSpec.model_validate_json(spec.model_dump_json()) == spec
+        assert spec.name == name
+        assert spec.recipe.epochs_of is None
+
+
+def test_point_1_3_trains_as_many_epochs_as_1_2(study):
+    plain, augmented = (study.run_spec(study.of_task(task)[0]) for task in ("1.2", "1.3"))
+    assert augmented.recipe.epochs == plain.recipe.epochs > 0
+
+
+def test_augmentation_is_all_that_the_augmented_convnet_changes(study):
+    changed = differences(study, "mnist-convnet", "mnist-convnet-augmented")
+    assert changed
+    assert all(key.startswith("recipe.augment.") for key in changed)
+
+
+def test_the_dense_networks_share_their_architecture(study):
+    changed = differences(study, "mnist-dense-baseline", "mnist-dense-improved")
+    assert all(key.startswith("recipe.") for key in changed)
+
+
+def test_the_transfer_runs_differ_in_what_their_names_say(study):
+    assert differences(study, "mnist-transfer-finetuned", "mnist-transfer-scratch") == {"model.weights"}
+    frozen = differences(study, "mnist-transfer-finetuned", "mnist-transfer-frozen")
+    assert "model.train" in frozen
+    assert frozen <= {"model.train", "recipe.epochs", "recipe.batch_size"}
+
+
+def test_each_contestant_differs_from_the_control_in_its_schedule_and_lookahead_alone(study):
+    control = "cifar10-fast-constant"
+    contestants = [name for name in study.of_task("2.2") if name != control]
+    assert contestants
+    for name in contestants:
+        schedule, _, lookahead = name.removeprefix("cifar10-fast-").partition("-lookahead")
+        spec = study.run_spec(name)
+        expected = set()
+        if schedule != "constant":
+            expected.add("recipe.schedule.name")
+        if name.endswith("-lookahead"):
+            expected |= {"recipe.optimizer.lookahead"} | {
+                f"recipe.optimizer.lookahead.{key}" for key in ("k", "alpha")
+            }
+        assert differences(study, control, name) == expected, name
+        assert spec.recipe.schedule.name == schedule
+        assert bool(spec.recipe.optimizer.lookahead) == name.endswith("-lookahead")
+        assert not lookahead
+
+
+def test_all_contestants_have_one_budget_and_its_reference_is_the_control(study):
+    budgets = {study.run_spec(name).recipe.budget for name in study.of_task("2.2")}
+    assert len(budgets) == 1
+    assert budgets.pop().reference == "cifar10-fast-constant"
+
+
+MEANING = {"dataset", "model.name", "model.weights", "model.train", "recipe.epochs_of", "recipe.budget.reference"}
+MEANING |= {f"recipe.{key}.name" for key in ("optimizer", "schedule")} | {"recipe.augment.flip"}
+
+
+def test_presets_change_sizes_and_budgets_never_meaning(root):
+    full, *others = (load_study(root, {"preset": preset}) for preset in PRESETS)
+    for other in others:
+        assert list(other.experiments) == list(full.experiments)
+        for name, experiment in full.experiments.items():
+            assert (other.experiments[name].task, other.experiments[name].title) == (
+                experiment.task,
+                experiment.title,
+            )
+            one, two = flat(full.run_spec(name)), flat(other.run_spec(name))
+            for key in MEANING:
+                assert one.get(key) == two.get(key), f"{name}: {key}"
+            lengths = ("recipe.epochs", "recipe.budget.epochs", "recipe.until.max_epochs")
+            assert [bool(one.get(k)) for k in lengths] == [bool(two.get(k)) for k in lengths], name
+
+
+# -- Layers ------------------------------------------------------------------------------------
+
+
+def test_the_command_line_lies_over_the_preset_and_the_preset_over_the_file(root):
+    smoke = load_study(root, {"preset": "smoke"})
+    assert smoke.seeds == [0]  # the file has three
+    assert load_study(root, {"preset": "smoke", "seeds": [4, 5]}).seeds == [4, 5]
+    over = {"experiments": {"mnist-convnet": {"recipe": {"epochs": 3}}}}
+    changed = load_study(root, {"preset": "smoke", **over})
+    assert changed.run_spec("mnist-convnet").recipe.epochs == 3
+    assert changed.run_spec("mnist-convnet-augmented").recipe.epochs == 3
+    assert changed.run_spec("mnist-convnet").model == smoke.run_spec("mnist-convnet").model
+
+
+def test_seeds_of_an_experiment_go_before_those_of_the_study(root):
+    over = {"preset": "cpu", "seeds": [7], "experiments": {"cifar10-resnet": {"seeds": [1, 2]}}}
+    study = load_study(root, over)
+    assert study.experiments["cifar10-resnet"].seeds == [1, 2]
+    assert study.experiments["mnist-convnet"].seeds == [7]
+
+
+def test_another_kind_of_length_takes_the_place_of_the_inherited_one(root):
+    over = {"like": "mnist-convnet", "title": "x", "recipe": {"until": {"patience": 1}, "schedule": {"name": "plateau"}}}
+    study = load_study(root, {"preset": "cpu", "experiments": {"new": over}})
+    recipe = study.run_spec("new").recipe
+    assert recipe.epochs is None
+    assert recipe.until.patience == 1
+
+
+def test_merging_goes_key_by_key():
+    assert merge({"a": {"x": 1, "y": 2}, "b": 3}, {"a": {"y": 5}}) == {"a": {"x": 1, "y": 5}, "b": 3}
+    assert merge({"a": [1, 2]}, {"a": [3]}) == {"a": [3]}
+
+
+def test_a_table_of_another_name_brings_none_of_the_old_ones_options():
+    sgd = {"name": "sgd", "lr": 0.1, "momentum": 0.8}
+    assert merge(sgd, {"name": "adamw", "lr": 0.01}) == {"name": "adamw", "lr": 0.01}
+    assert merge(sgd, {"name": "sgd", "lr": 0.01}) == {"name": "sgd", "lr": 0.01, "momentum": 0.8}
+
+
+def test_the_schema_in_the_repository_is_that_of_the_code(root):
+    assert (root / "config" / "schema.json").read_text() == write_schema.schema()
+
+
+def test_the_schema_knows_every_key_of_the_configuration(root):
+    schema = json.loads(write_schema.schema())
+    content = yaml.safe_load((root / "config" / "config.yaml").read_text())
+    assert content.keys() <= schema["properties"].keys()

@@ -1,0 +1,130 @@
+"""The code's digest: what changes it retrains runs, and nothing else does."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from trainkit import digest
+
+ARCHITECTURES = ("convnet", "convnextv2", "dense", "efficientnet_lite0", "resnet")
+
+
+@pytest.fixture
+def scripts(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of scripts/ that may be edited, and that the digests are taken of."""
+    copy = tmp_path / "scripts"
+    shutil.copytree(root / "scripts", copy, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(digest, "SCRIPTS", copy)
+    return copy
+
+
+def run_digest(architecture: str) -> str:
+    """The digest of the runs of an architecture, as the workflow takes it, read anew."""
+    digest._parse.cache_clear()
+    return digest.code_digest("train.py", f"trainkit/models/{architecture}.py")
+
+
+def append(path: Path, text: str) -> None:
+    path.write_text(f"{path.read_text()}\n{text}\n")
+
+
+def test_the_same_code_has_the_same_digest_wherever_it_lies(root, scripts, monkeypatch):
+    copied = run_digest("resnet")
+    monkeypatch.setattr(digest, "SCRIPTS", root / "scripts")
+    assert run_digest("resnet") == copied
+    assert len(copied) == 16
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("x = 1\n", "x = 1  # a comment\n\n\n"),
+        ("def f(a, b):\n    return a\n", "def f(\n    a,\n    b,\n):\n    # why\n    return (a)\n"),
+        ('"""One."""\nx = 1\n', '"""Another."""\nx = 1\n'),
+        ('def f():\n    """One."""\n    return 1\n', 'def f():\n    """Two.\n\n    Lines.\n    """\n    return 1\n'),
+        ('class A:\n    """One."""\n\n    x = 1\n', "class A:\n    x = 1\n"),
+        ('x = 1\n"""Of x."""\n', 'x = 1\n"""Of x, better said."""\n'),
+        ("x = 'a'\n", 'x = "a"\n'),
+    ],
+    ids=["comment", "layout", "module docstring", "function docstring", "no docstring", "of a value", "quotes"],
+)  # fmt: skip
+def test_comments_docstrings_and_layout_do_not_count(scripts, before, after):
+    path = scripts / "trainkit" / "models" / "resnet.py"
+    text = path.read_text()
+    path.write_text(f"{text}\n{before}" if not before.startswith('"""') else before + text)
+    one = run_digest("resnet")
+    path.write_text(f"{text}\n{after}" if not before.startswith('"""') else after + text)
+    assert run_digest("resnet") == one
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("x = 1\n", "x = 2\n"),
+        ("x = 1\n", "x = 1.0\n"),
+        ("x = 'a'\n", "x = 'a '\n"),
+        ("x = a + b\n", "x = b + a\n"),
+        ("def f(a=1): return a\n", "def f(a=2): return a\n"),
+        ("@a\ndef f(): pass\n", "def f(): pass\n"),
+    ],
+)
+def test_code_counts(scripts, before, after):
+    path = scripts / "trainkit" / "engine.py"
+    text = path.read_text()
+    path.write_text(f"{text}\n{before}")
+    one = run_digest("resnet")
+    path.write_text(f"{text}\n{after}")
+    assert run_digest("resnet") != one
+
+
+@pytest.mark.parametrize("edited", ARCHITECTURES)
+def test_an_edit_of_an_architecture_retrains_the_runs_that_use_it_and_no_other(scripts, edited):
+    before = {name: run_digest(name) for name in ARCHITECTURES}
+    append(scripts / "trainkit" / "models" / f"{edited}.py", "EDITED = True")
+    after = {name: run_digest(name) for name in ARCHITECTURES}
+    assert {name for name in ARCHITECTURES if before[name] != after[name]} == {edited}
+
+
+@pytest.mark.parametrize("name", ["spec.py", "config.py", "digest.py", "figures.py", "results.py", "stats.py"])
+def test_declarations_and_what_only_the_report_uses_retrain_nothing(scripts, name):
+    before = {name: run_digest(name) for name in ARCHITECTURES}
+    append(scripts / "trainkit" / name, "EDITED = True")
+    assert {name: run_digest(name) for name in ARCHITECTURES} == before
+
+
+def test_a_touch_retrains_nothing(scripts):
+    before = run_digest("dense")
+    for path in scripts.rglob("*.py"):
+        path.touch()
+    assert run_digest("dense") == before
+
+
+def test_a_renamed_file_is_another_program(scripts):
+    before = digest.code_digest("train.py")
+    (scripts / "train.py").rename(scripts / "train_it.py")
+    digest._parse.cache_clear()
+    assert digest.code_digest("train_it.py") != before
+
+
+@pytest.mark.parametrize("program", ["train", "compute_features", "calibrate", "make_tables", "make_galleries"])
+def test_every_file_that_a_program_really_imports_counts(scripts, program):
+    code = (
+        f"import sys; sys.path.insert(0, {str(scripts)!r}); import {program}\n"
+        "for module in list(sys.modules.values()):\n"
+        "    print(getattr(module, '__file__', None) or '')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    imported = {Path(line) for line in done.stdout.splitlines() if line.startswith(str(scripts))}
+    assert scripts / f"{program}.py" in imported
+    for path in imported:
+        text, name = path.read_text(), path.relative_to(scripts).as_posix()
+        digest._parse.cache_clear()
+        before = digest.code_digest(f"{program}.py")
+        append(path, "EDITED = True")
+        digest._parse.cache_clear()
+        changed = digest.code_digest(f"{program}.py") != before
+        path.write_text(text)
+        assert changed != (name in digest.DECLARATIONS), name
