@@ -40,7 +40,8 @@ rule study_report:
         "../envs/study.yaml"
     params:
         code=code_digest("make_report.py"),
+        preset=STUDY.preset,
         study=folder_of_output,
     shell:
         "python scripts/make_report.py --records {input.records} --study {params.study}"
-        " --out {output} 2>&1 | tee {log}"
+        " --preset {params.preset} --out {output} 2>&1 | tee {log}"

@@ -24,13 +24,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", nargs="+", type=Path, required=True)
     parser.add_argument("--study", type=Path, required=True, help="the study's results folder")
+    parser.add_argument("--preset", required=True, help="the preset that was run")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     results = Results(args.records)
-    write_text(args.out, render(results, args.study))
+    write_text(args.out, render(results, args.study, args.preset))
 
 
-def render(results: Results, study: Path) -> str:
+def render(results: Results, study: Path, preset: str) -> str:
     """The report as HTML, from records, tables and figures alone."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -54,6 +55,7 @@ def render(results: Results, study: Path) -> str:
     run = next(iter(results.runs.values()))[0]
     return environment.get_template("report.html.j2").render(
         study=study.name,
+        preset=preset,
         hardware=pd.read_csv(study / "tables" / "task2.1.1_hardware.csv").to_dict("records"),
         machine=read_json(study / "hardware.json"),
         run=run,

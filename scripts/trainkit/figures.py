@@ -58,7 +58,7 @@ def _accuracy_points(results: Results, names: list[str], ax: plt.Axes) -> None:
     ax.set_yticks(range(len(names)), list(_titled(results, names).values()))
     ax.invert_yaxis()
     ax.margins(x=0.08, y=0.12)
-    ax.set_xlabel("test accuracy, % (dot: mean; line: 95% interval; ticks: seeds)")
+    ax.set_xlabel("test accuracy, %; line: 95% interval; ticks: seeds")
 
 
 # -- Task 1 --------------------------------------------------------------------------------

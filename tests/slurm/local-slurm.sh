@@ -6,10 +6,11 @@
 #
 # `. DIR/env.sh` puts its sbatch, squeue, ... on PATH. The node claims CPUS (default 2) and
 # GPUS (default 1) whether or not they exist. Nothing is written outside DIR, and there is no
-# accounting: a finished job stays visible in squeue for an hour.
+# accounting: a finished job stays visible in squeue for an hour. Exit code 77: not root, or the
+# packages cannot be installed.
 set -euo pipefail
 
-die() { echo "local-slurm: $*" >&2; exit 1; }
+die() { echo "local-slurm: $*" >&2; exit "${code:-1}"; }
 
 patiently() { # SECONDS COMMAND...: repeat until it succeeds
     local end=$((SECONDS + $1))
@@ -42,7 +43,7 @@ install_packages() {
     "${apt[@]}" install --no-install-recommends "${packages[@]}" &>"$DIR/log/apt.out" ||
         { "${apt[@]}" update && "${apt[@]}" install --no-install-recommends "${packages[@]}"; } \
             &>>"$DIR/log/apt.out" ||
-        die "cannot install ${packages[*]}: $(tail -n 3 "$DIR/log/apt.out")"
+        code=77 die "cannot install ${packages[*]}: $(tail -n 3 "$DIR/log/apt.out")"
 }
 
 configure() { # CPUS GPUS
@@ -98,7 +99,7 @@ CONF
 }
 
 up() {
-    [[ $(id -u) == 0 ]] || die "must be root"
+    [[ $(id -u) == 0 ]] || code=77 die "must be root"
     # slurm.conf cannot quote, and the path of a socket is short.
     [[ $DIR =~ ^[A-Za-z0-9_./+-]{1,80}$ ]] || die "DIR must be plain and short, got $DIR"
     [[ ! -e $DIR/slurm.conf ]] || die "$DIR was used before"

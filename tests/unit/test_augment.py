@@ -77,7 +77,7 @@ def test_cutout_zeroes_one_square_around_each_pixel_and_nothing_else(side):
 
 def sampled(image: torch.Tensor, angle: float, factor: float, skew: float) -> torch.Tensor:
     """A slow affine map of ``(C, H, W)``: each output pixel looks its source up, bilinearly."""
-    channels, height, width = image.shape
+    height, width = image.shape[1:]
     out = torch.zeros_like(image)
     for row, column in product(range(height), range(width)):
         x = ((2 * column + 1) / width - 1) / factor

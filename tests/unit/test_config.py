@@ -3,9 +3,9 @@
 import json
 
 import pytest
-import write_schema
 import yaml
 
+import write_schema
 from trainkit.config import PRESETS, Study, gpu_is_there, load_study, merge
 from trainkit.spec import RunSpec
 
@@ -109,8 +109,18 @@ def test_all_contestants_have_one_budget_and_its_reference_is_the_control(study)
     assert budgets.pop().reference == "cifar10-fast-constant"
 
 
-MEANING = {"dataset", "model.name", "model.weights", "model.train", "recipe.epochs_of", "recipe.budget.reference"}
-MEANING |= {f"recipe.{key}.name" for key in ("optimizer", "schedule")} | {"recipe.augment.flip"}
+def test_contestants_share_a_calibration_if_their_steps_cost_the_same(study):
+    assert study.same_step("cifar10-fast-cosine") == "cifar10-fast-constant"
+    assert study.same_step("cifar10-fast-linear-lookahead") == "cifar10-fast-constant-lookahead"
+    for name in study.of_task("2.2"):
+        changed = differences(study, name, study.same_step(name))
+        assert all(key.startswith("recipe.schedule.") for key in changed), name
+
+
+MEANING = (
+    *("dataset", "model.name", "model.weights", "model.train", "recipe.epochs_of"),
+    *("recipe.budget.reference", "recipe.optimizer.name", "recipe.schedule.name", "recipe.augment.flip"),
+)
 
 
 def test_presets_change_sizes_and_budgets_never_meaning(root):
@@ -151,7 +161,11 @@ def test_seeds_of_an_experiment_go_before_those_of_the_study(root):
 
 
 def test_another_kind_of_length_takes_the_place_of_the_inherited_one(root):
-    over = {"like": "mnist-convnet", "title": "x", "recipe": {"until": {"patience": 1}, "schedule": {"name": "plateau"}}}
+    over = {
+        "like": "mnist-convnet",
+        "title": "x",
+        "recipe": {"until": {"patience": 1}, "schedule": {"name": "plateau"}},
+    }
     study = load_study(root, {"preset": "cpu", "experiments": {"new": over}})
     recipe = study.run_spec("new").recipe
     assert recipe.epochs is None

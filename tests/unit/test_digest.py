@@ -42,15 +42,15 @@ def test_the_same_code_has_the_same_digest_wherever_it_lies(root, scripts, monke
     ("before", "after"),
     [
         ("x = 1\n", "x = 1  # a comment\n\n\n"),
-        ("def f(a, b):\n    return a\n", "def f(\n    a,\n    b,\n):\n    # why\n    return (a)\n"),
+        ("def f(a, b):\n    return a\n", "def f(\n  a, b,\n):\n  # why\n  return (a)\n"),
         ('"""One."""\nx = 1\n', '"""Another."""\nx = 1\n'),
-        ('def f():\n    """One."""\n    return 1\n', 'def f():\n    """Two.\n\n    Lines.\n    """\n    return 1\n'),
+        ('def f():\n    """One."""\n    return 1\n', 'def f():\n    """Two\n\n    lines."""\n    return 1\n'),
         ('class A:\n    """One."""\n\n    x = 1\n', "class A:\n    x = 1\n"),
         ('x = 1\n"""Of x."""\n', 'x = 1\n"""Of x, better said."""\n'),
         ("x = 'a'\n", 'x = "a"\n'),
     ],
-    ids=["comment", "layout", "module docstring", "function docstring", "no docstring", "of a value", "quotes"],
-)  # fmt: skip
+    ids=["comment", "layout", "of a module", "of a function", "of a class", "of a value", "quotes"],
+)
 def test_comments_docstrings_and_layout_do_not_count(scripts, before, after):
     path = scripts / "trainkit" / "models" / "resnet.py"
     text = path.read_text()
@@ -88,7 +88,9 @@ def test_an_edit_of_an_architecture_retrains_the_runs_that_use_it_and_no_other(s
     assert {name for name in ARCHITECTURES if before[name] != after[name]} == {edited}
 
 
-@pytest.mark.parametrize("name", ["spec.py", "config.py", "digest.py", "figures.py", "results.py", "stats.py"])
+@pytest.mark.parametrize(
+    "name", ["spec.py", "config.py", "digest.py", "figures.py", "results.py", "stats.py"]
+)
 def test_declarations_and_what_only_the_report_uses_retrain_nothing(scripts, name):
     before = {name: run_digest(name) for name in ARCHITECTURES}
     append(scripts / "trainkit" / name, "EDITED = True")
@@ -109,7 +111,7 @@ def test_a_renamed_file_is_another_program(scripts):
     assert digest.code_digest("train_it.py") != before
 
 
-@pytest.mark.parametrize("program", ["train", "compute_features", "calibrate", "make_tables", "make_galleries"])
+@pytest.mark.parametrize("program", ["train", "make_galleries"])
 def test_every_file_that_a_program_really_imports_counts(scripts, program):
     code = (
         f"import sys; sys.path.insert(0, {str(scripts)!r}); import {program}\n"

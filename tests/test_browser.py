@@ -1,0 +1,89 @@
+"""The reports in a real browser: no errors, no requests, every link leads somewhere."""
+
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Project, under_ci
+from playwright.sync_api import Page, sync_playwright
+
+pytestmark = pytest.mark.slow
+
+OPTIONS = [
+    "--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update",
+    "--disable-sync", "--no-first-run", "--disable-quic",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def page() -> Iterator[Page]:
+    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if chromium is None:
+        if under_ci():
+            pytest.fail("CI must install chromium")
+        pytest.skip("no Chromium here (Debian: apt install chromium)")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
+        yield browser.new_page(viewport={"width": 1280, "height": 900})
+        browser.close()
+
+
+def opened(page: Page, path: Path) -> tuple[list[str], list[str]]:
+    """Open a file; the errors that its console shows, and what it asks of the network."""
+    errors: list[str] = []
+    requests: list[str] = []
+    page.on("console", lambda message: errors.append(message.text) if message.type == "error" else None)
+    page.on("pageerror", lambda error: errors.append(str(error)))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(path.as_uri())
+    page.wait_for_load_state("networkidle")
+    return errors, [url for url in requests if not url.startswith(("file:", "data:", "blob:"))]
+
+
+def test_the_report_opens_without_errors_or_requests(smoke: Project, page: Page):
+    assert opened(page, smoke.results / "report.html") == ([], [])
+    assert page.locator("main h2").count() >= 5
+
+
+def test_every_link_of_the_report_leads_to_a_place_in_it(smoke: Project, page: Page):
+    opened(page, smoke.results / "report.html")
+    links = page.eval_on_selector_all("a", "links => links.map(link => link.getAttribute('href'))")
+    assert len(links) > 15
+    for link in links:
+        assert link.startswith("#"), link
+        assert page.locator(f"[id='{link[1:]}']").count() == 1, link
+
+
+def test_every_picture_is_there_and_described(smoke: Project, page: Page):
+    opened(page, smoke.results / "report.html")
+    pictures = page.eval_on_selector_all("img", "all => all.map(i => [i.alt, i.naturalWidth])")
+    assert len(pictures) >= 12
+    for alt, width in pictures:
+        assert len(alt) > 10
+        assert width > 100, alt
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_page_is_never_wider_than_the_window(smoke: Project, page: Page, width: int):
+    page.set_viewport_size({"width": width, "height": 844})
+    opened(page, smoke.results / "report.html")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_snakemakes_own_report_shows_the_same_outputs(smoke: Project, page: Page):
+    smoke.snakemake("--report", "report.html")
+    errors, requests = opened(page, smoke.folder / "report.html")
+    assert requests == []
+    assert errors == []
+    for category in ("Task 1: MNIST", "Task 2: CIFAR-10", "Task 3: a newer network"):
+        assert page.get_by_text(category, exact=False).count() >= 1, category
+
+
+def test_snakemakes_report_as_an_archive(smoke: Project):
+    smoke.snakemake("--report", "report.zip")
+    with zipfile.ZipFile(smoke.folder / "report.zip") as archive:
+        names = archive.namelist()
+    assert any(name.endswith("report.html") for name in names)
+    assert sum(name.endswith(".svg") for name in names) >= 9

@@ -1,0 +1,181 @@
+"""The whole study on a slice of the real data, from one command, and what it leaves."""
+
+import json
+import re
+
+import pandas as pd
+import pytest
+from conftest import Project
+
+pytestmark = pytest.mark.slow
+
+TABLES = {
+    "task1_mnist": 7,
+    "task1.5_transfer": 3,
+    "task2.1_baselines": 2,
+    "task2.2_fast_training": 10,
+    "task2.3_equal_time": 10,
+    "task3_architectures": 3,
+}
+POINTS = ("1.1", "1.2", "1.3", "1.4", "1.5", "2.1.1", "2.1.2", "2.1.3", "2.2", "2.3", "3")
+FIELDS = """
+    experiment task seed dataset model params_total params_trainable epochs steps val_accuracy
+    test_accuracy seconds device precision code_digest git_commit data_sha256 packages hardware
+"""
+HISTORY = "epoch,step,seconds,lr,train_loss,train_accuracy,val_loss,val_accuracy"
+
+
+@pytest.mark.parametrize(("name", "rows"), TABLES.items())
+def test_every_table_of_the_design_has_a_row_an_experiment(smoke: Project, name: str, rows: int):
+    table = pd.read_csv(smoke.results / "tables" / f"{name}.csv")
+    assert len(table) == rows
+    assert table.test_accuracy.between(1, 100).all()
+
+
+def test_every_run_leaves_a_whole_record_and_history(smoke: Project):
+    records = sorted((smoke.results / "runs").glob("*/seed-*/record.json"))
+    assert len(records) == 23
+    for path in records:
+        record = json.loads(path.read_text())
+        assert set(FIELDS.split()) <= record.keys(), path
+        assert {"load", "compile", "train", "evaluate", "total"} <= record["seconds"].keys()
+        parts = sum(record["seconds"][key] for key in ("load", "compile", "train", "evaluate"))
+        assert parts <= record["seconds"]["total"] + 0.01, path
+        assert (path.parent / "history.csv").read_text().splitlines()[0] == HISTORY
+        history = pd.read_csv(path.parent / "history.csv")
+        assert history.step.iloc[-1] == record["steps"]
+        assert (path.parent / "model.safetensors").stat().st_size > 1000
+
+
+def test_tables_are_means_of_the_records(smoke: Project):
+    name = "cifar10-fast-linear"
+    records = [json.loads(p.read_text()) for p in smoke.results.glob(f"runs/{name}/seed-*/record.json")]
+    assert len(records) == 2
+    table = pd.read_csv(smoke.results / "tables" / "task2.3_equal_time.csv").set_index("experiment")
+    mean = 100 * sum(record["test_accuracy"] for record in records) / 2
+    assert table.test_accuracy[name] == pytest.approx(mean, rel=1e-4)
+
+
+def test_augmented_and_plain_convnet_train_equally_long(smoke: Project):
+    steps = [
+        json.loads((smoke.results / "runs" / name / "seed-0" / "record.json").read_text())["steps"]
+        for name in ("mnist-convnet", "mnist-convnet-augmented")
+    ]
+    assert steps[0] == steps[1] > 0
+
+
+def test_a_frozen_base_trains_its_head_only(smoke: Project):
+    table = pd.read_csv(smoke.results / "tables" / "task1.5_transfer.csv").set_index("experiment")
+    frozen, tuned = table.loc["mnist-transfer-frozen"], table.loc["mnist-transfer-finetuned"]
+    assert frozen.params_total == tuned.params_total == tuned.params_trainable
+    assert frozen.params_trainable < 0.2 * frozen.params_total
+    assert frozen.features_seconds > 0
+
+
+def test_contestants_get_steps_by_their_measured_cost(smoke: Project):
+    plain = json.loads((smoke.results / "calibration" / "cifar10-fast-constant.json").read_text())
+    ahead = json.loads((smoke.results / "calibration" / "cifar10-fast-constant-lookahead.json").read_text())
+    assert plain["ratio"] == 1.0
+    record = json.loads((smoke.results / "runs/cifar10-fast-linear-lookahead/seed-0/record.json").read_text())
+    assert record["steps"] == round(ahead["reference_steps_per_epoch"] / ahead["ratio"])
+
+
+def test_the_report_answers_every_point_with_this_studys_numbers(smoke: Project):
+    report = (smoke.results / "report.html").read_text()
+    for point in POINTS:
+        assert f'id="t{point}"' in report, point
+    table = pd.read_csv(smoke.results / "tables" / "task1_mnist.csv")
+    for accuracy in table.test_accuracy:
+        assert f"{accuracy:.2f}%" in report
+    assert not re.search(r'(src|href)="https?:', report)
+
+
+def test_the_hardware_table_says_what_could_not_be_read(smoke: Project):
+    hardware = json.loads((smoke.results / "hardware.json").read_text())
+    table = pd.read_csv(smoke.results / "tables" / "task2.1.1_hardware.csv").set_index("item").value
+    if not hardware["gpus"]:
+        assert table["GPUs"].startswith("0: ")
+    if hardware["cpu"]["clock_base_mhz"] is None:
+        assert "not reported" in table["CPU clock, base"]
+    assert hardware["cpu"]["model"] == table["CPU model"]
+
+
+def test_a_second_call_does_nothing_and_says_so(smoke: Project):
+    assert "Nothing to be done" in smoke.snakemake("--resources", "gpu=1")
+
+
+def test_targets_and_graphs_work(smoke: Project):
+    for target in ("task1", "task2", "task3"):
+        assert smoke.planned(target) in ({}, {target: 1})
+    graph = smoke.snakemake("--rulegraph")
+    for rule in ("mnist_dense", "mnist_transfer", "cifar10_resnet", "cifar10_fast", "study_report"):
+        assert f'label = "{rule}"' in graph
+
+
+# -- What reruns, and what does not --------------------------------------------------------
+
+
+def test_touching_and_commenting_rerun_nothing(editable: Project):
+    engine = editable.folder / "scripts/trainkit/engine.py"
+    engine.write_text(engine.read_text() + "\n# a comment at the end\n")
+    for path in editable.folder.glob("scripts/**/*.py"):
+        path.touch()
+    assert editable.planned() == {}
+
+
+def test_editing_an_architecture_retrains_its_runs_alone(editable: Project):
+    path = editable.folder / "scripts/trainkit/models/convnextv2.py"
+    path.write_text(path.read_text().replace("std=0.02", "std=0.03"))
+    planned = editable.planned()
+    trained = {rule for rule in planned if rule.startswith(("mnist_", "cifar10_"))}
+    assert trained == {"cifar10_architecture"}
+    assert planned["task3_tables"] == planned["study_report"] == 1
+    assert "task1_tables" not in planned
+
+
+def test_changing_one_experiment_reruns_it_alone(editable: Project):
+    path = editable.folder / "config/config.yaml"
+    text = path.read_text()
+    assert "{schedule: {name: exponential}}" in text
+    path.write_text(
+        text.replace("{schedule: {name: exponential}}", "{schedule: {name: exponential, final: 0.02}}")
+    )
+    planned = editable.planned()
+    assert {rule: n for rule, n in planned.items() if rule.startswith(("mnist_", "cifar10_", "cal"))} == {
+        "cifar10_fast": 1
+    }
+
+
+def test_adding_a_seed_trains_that_seed_alone(editable: Project):
+    path = editable.folder / "config/presets/smoke.yaml"
+    path.write_text(path.read_text().replace("mnist-convnet: {", "mnist-convnet: {seeds: [0, 7], "))
+    planned = editable.planned()
+    # mnist-convnet-augmented is like mnist-convnet, seeds and all
+    assert planned["mnist_convnet"] == planned["mnist_augmented"] == 1
+    assert "mnist_dense" not in planned
+
+
+def test_changing_the_reports_prose_renders_the_report_alone(editable: Project):
+    path = editable.folder / "report/appendix.html.j2"
+    path.write_text(path.read_text().replace("Protocol", "The protocol"))
+    assert editable.planned() == {"study_report": 1}
+
+
+# -- Mistakes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("option", "expected"),
+    [
+        ("study=a/b", "study"),
+        ("sedes=[1]", "did you mean 'seeds'"),
+        ('experiments={"mnist-convnet": {"recipe": {"epochs": -1}}}', "mnist-convnet.recipe.epochs"),
+    ],
+)
+def test_a_mistake_ends_in_one_line(smoke: Project, option: str, expected: str):
+    printed = smoke.snakemake("-n", "--config", option, ok=False)
+    errors = [line for line in printed.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1
+    assert "--config" in errors[0]
+    assert expected in errors[0]
+    assert "Traceback" not in printed

@@ -1,0 +1,276 @@
+"""The trainer on tiny images: reproducible, exact in its steps, blind to validation and test."""
+
+import math
+from typing import Any
+
+import pytest
+import torch
+
+from trainkit import models
+from trainkit.augment import Pipeline
+from trainkit.datasets import Images, Splits
+from trainkit.engine import Evaluation, Outcome, Trainer
+from trainkit.errors import StudyError
+from trainkit.spec import Augment, ConvNet, Dense, Recipe
+
+SHAPE, CLASSES, TRAIN = (8, 8, 1), 3, 60
+CPU = torch.device("cpu")
+CONVNET = ConvNet(name="convnet", stages=[[4], [6]], dropout=0.1)
+DENSE = Dense(name="dense", hidden=8)
+
+
+def images(count: int, seed: int) -> Images:
+    """Noise with a bright row whose place is the class."""
+    generator = torch.Generator().manual_seed(seed)
+    y = torch.randint(CLASSES, (count,), generator=generator)
+    x = torch.randint(100, (count, *SHAPE), generator=generator, dtype=torch.uint8)
+    x[torch.arange(count), 2 * y + 1] = 220
+    return Images(x, y)
+
+
+def splits() -> Splits:
+    return Splits(images(TRAIN, 1), images(24, 2), images(30, 3))
+
+
+def recipe(**changes: Any) -> Recipe:
+    optimizer = {"name": "sgd", "lr": 0.05} | changes.pop("optimizer", {})
+    length = {} if "until" in changes else {"epochs": 1}
+    return Recipe(**{"batch_size": 12, "optimizer": optimizer, **length, **changes})
+
+
+def trainer(
+    recipe: Recipe, seed: int = 0, data: Splits | None = None, model: Any = CONVNET, kind: type = Trainer
+) -> Trainer:
+    torch.manual_seed(seed)
+    generator = torch.Generator().manual_seed(seed)
+    pipeline = Pipeline(recipe.augment, (0.3,), (0.3,), generator)
+    network = models.build(model, SHAPE, CLASSES)
+    return kind(recipe, network, data or splits(), pipeline, generator, "float32")
+
+
+def fit(steps: int | None, *args: Any, **options: Any) -> tuple[Trainer, Outcome]:
+    subject = trainer(*args, **options)
+    return subject, subject.fit(steps, say=lambda line: None)
+
+
+def weights(subject: Trainer) -> torch.Tensor:
+    return torch.cat([value.flatten().float() for value in subject.model.state_dict().values()])
+
+
+def numbers(outcome: Outcome) -> list[dict[str, float]]:
+    """The history without what the clock says."""
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in outcome.history]
+
+
+AUGMENTED = recipe(augment=Augment(translate=1, rotate=10), optimizer={"lookahead": {"k": 2, "alpha": 0.5}})
+
+
+def test_the_same_seed_gives_the_same_weights_and_history_bit_for_bit():
+    (one, a), (two, b) = fit(12, AUGMENTED, 7), fit(12, AUGMENTED, 7)
+    assert torch.equal(weights(one), weights(two))
+    assert numbers(a) == numbers(b)
+    assert torch.equal(a.test.logits, b.test.logits)
+
+
+def test_another_seed_gives_other_weights_and_another_history():
+    (one, a), (two, b) = fit(12, AUGMENTED, 7), fit(12, AUGMENTED, 8)
+    assert not torch.equal(weights(one), weights(two))
+    assert numbers(a) != numbers(b)
+
+
+def test_training_learns():
+    outcome = fit(40, recipe(optimizer={"lr": 0.1}))[1]
+    assert outcome.history[-1]["train_loss"] < 0.5 * outcome.history[0]["train_loss"]
+    assert outcome.test.accuracy > 0.8 > 1.5 / CLASSES
+
+
+# -- Warming up ------------------------------------------------------------------------------------
+
+
+def test_warming_up_leaves_weights_buffers_and_random_states_untouched():
+    subject = trainer(AUGMENTED)
+    before = weights(subject), torch.get_rng_state(), subject.generator.get_state()
+    subject.model.train()
+    subject.warm_up()
+    after = weights(subject), torch.get_rng_state(), subject.generator.get_state()
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(p.grad is None for p in subject.model.parameters())
+    assert subject.seconds.compile > 0
+
+
+# -- Steps and epochs ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("steps", "ends"), [(1, [1]), (5, [5]), (7, [5, 7]), (12, [5, 10, 12])], ids=lambda value: f"{value}"
+)
+def test_a_run_takes_exactly_its_steps_also_for_a_fraction_of_an_epoch(steps, ends):
+    outcome = fit(steps, recipe())[1]
+    assert (outcome.steps, outcome.epochs) == (steps, steps / 5)
+    assert [row["step"] for row in outcome.history] == ends
+    assert [row["epoch"] for row in outcome.history] == list(range(1, len(ends) + 1))
+
+
+def test_an_epoch_sees_no_image_twice_and_each_epoch_has_its_own_order():
+    data = splits()
+    marked = Splits(Images(data.train.x, torch.arange(TRAIN)), data.val, data.test)
+    subject = trainer(recipe(batch_size=16), data=marked)
+    first, second = (torch.cat([batch.y for batch in subject.batches()]) for _ in range(2))
+    assert len(first) == len(first.unique()) == 48  # 12 images fill no batch
+    assert not torch.equal(first, second)
+
+
+def test_a_batch_larger_than_the_data_becomes_the_data():
+    subject, outcome = fit(2, recipe(batch_size=500))
+    assert (subject.batch_size, subject.steps_per_epoch, outcome.epochs) == (TRAIN, 1, 2.0)
+
+
+def test_the_learning_rate_is_the_peak_times_the_schedules_factor_at_the_step():
+    outcome = fit(10, recipe(schedule={"name": "linear"}))[1]
+    # The last of an epoch's steps is shown: steps 4 and 9 of 10, counted from 0.
+    assert [row["lr"] for row in outcome.history] == pytest.approx([0.05 * 0.6, 0.05 * 0.1])
+
+
+def test_the_history_holds_the_loss_and_accuracy_of_what_was_trained_on():
+    still = recipe(optimizer={"lr": 1e-12, "momentum": 0}, batch_size=20)
+    subject, outcome = fit(3, still, model=DENSE)
+    seen = subject.evaluate(subject.splits.train)
+    assert outcome.history[0]["train_loss"] == pytest.approx(seen.loss, rel=1e-5)
+    assert outcome.history[0]["train_accuracy"] == pytest.approx(seen.accuracy)
+
+
+def test_an_evaluation_counts_every_image_once_and_is_not_augmented(monkeypatch):
+    subject = trainer(AUGMENTED)
+    whole = subject.evaluate(subject.splits.test)
+    monkeypatch.setattr("trainkit.engine.EVAL_BATCH", 7)
+    parts = subject.evaluate(subject.splits.test)
+    assert torch.allclose(parts.logits, whole.logits, atol=1e-5)
+    hits = (whole.logits.argmax(1) == subject.splits.test.y).float()
+    assert whole.accuracy == pytest.approx(hits.mean().item())
+    assert subject.model.training
+
+
+# -- Diverging and converging ------------------------------------------------------------------------
+
+
+def test_a_run_that_diverges_stops_and_names_epoch_and_learning_rate():
+    with pytest.raises(StudyError) as caught:
+        fit(50, recipe(optimizer={"lr": 100.0}), model=DENSE)
+    message = str(caught.value)
+    assert message.startswith("the training loss became ")
+    assert "in epoch 1 " in message or "in epoch 2 " in message
+    assert "at learning rate 100; lower recipe.optimizer.lr" in message
+
+
+def until(**changes: Any) -> dict[str, Any]:
+    # No loss falls by ten: only the first epoch improves on nothing at all.
+    return {"patience": 3, "min_delta": 10, "max_epochs": 9} | changes
+
+
+def test_training_stops_when_validation_no_longer_improves_and_says_so():
+    outcome = fit(None, recipe(until=until()))[1]
+    assert outcome.converged is True
+    assert len(outcome.history) == 1 + 3
+    assert outcome.steps == 4 * 5
+
+
+def test_a_run_that_reaches_its_most_epochs_says_that_it_did_not_converge():
+    outcome = fit(None, recipe(until=until(max_epochs=3)))[1]
+    assert outcome.converged is False
+    assert len(outcome.history) == 3
+
+
+def test_a_run_of_fixed_length_does_not_speak_of_convergence():
+    assert fit(5, recipe())[1].converged is None
+
+
+def test_the_rate_drops_each_time_the_plateau_has_lasted_its_patience():
+    schedule = {"name": "plateau", "gamma": 0.1, "patience": 2}
+    outcome = fit(None, recipe(until=until(patience=5), schedule=schedule))[1]
+    rates = [row["lr"] for row in outcome.history]
+    assert rates == pytest.approx([0.05, 0.05, 0.05, 0.005, 0.005, 0.0005])
+
+
+# -- What training must not see -------------------------------------------------------------------
+
+
+def poisoned(part: str, what: str) -> Splits:
+    """Splits with wrong labels, or other images, in one part."""
+    data = splits()
+    clean = getattr(data, part)
+    if what == "labels":
+        bad = Images(clean.x, (clean.y + 1) % CLASSES)
+    else:
+        bad = Images(255 - clean.x, clean.y)
+    return Splits(**{name: bad if name == part else getattr(data, name) for name in ("train", "val", "test")})
+
+
+@pytest.mark.parametrize("what", ["labels", "images"])
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_validation_and_test_never_enter_training(part, what):
+    clean, outcome = fit(7, AUGMENTED)
+    other, changed = fit(7, AUGMENTED, data=poisoned(part, what))
+    assert torch.equal(weights(other), weights(clean))
+    assert getattr(changed, part).loss != getattr(outcome, part).loss
+
+
+def test_a_wrong_label_in_training_does_change_the_weights():
+    assert not torch.equal(
+        weights(fit(7, AUGMENTED, data=poisoned("train", "labels"))[0]), weights(fit(7, AUGMENTED)[0])
+    )
+
+
+def test_the_end_of_training_is_found_without_the_test_images():
+    rule = recipe(until=until(min_delta=0.0))
+    assert (
+        fit(None, rule)[1].history[-1]["step"]
+        == fit(None, rule, data=poisoned("test", "labels"))[1].history[-1]["step"]
+    )
+
+
+class Counting(Trainer):
+    """A trainer that notes what it evaluates, and after how many epochs."""
+
+    def evaluate(self, images: Images) -> Evaluation:
+        names = ("train", "val", "test")
+        part = next(name for name in names if images is getattr(self.splits, name))
+        self.__dict__.setdefault("evaluated", []).append(part)
+        return super().evaluate(images)
+
+
+def test_test_images_are_evaluated_once_at_the_very_end():
+    subject, _ = fit(12, recipe(), kind=Counting)
+    assert subject.evaluated == ["val", "val", "val", "test"]
+
+
+# -- Lookahead ----------------------------------------------------------------------------------------
+
+
+def test_a_run_with_lookahead_ends_in_its_slow_weights():
+    plain = recipe()
+    ahead = recipe(optimizer={"lookahead": {"k": 1000, "alpha": 0.25}})
+    start = weights(trainer(plain, model=DENSE))
+    end = weights(fit(7, plain, model=DENSE)[0])
+    # No synchronisation falls within the seven steps; the one at the end goes a quarter of the way.
+    assert torch.allclose(weights(fit(7, ahead, model=DENSE)[0]), start + 0.25 * (end - start), atol=1e-6)
+
+
+def test_within_a_run_lookahead_validates_its_slow_weights():
+    ahead = recipe(optimizer={"lookahead": {"k": 1000, "alpha": 0.25}})
+    subject = trainer(ahead, model=DENSE)
+    untrained = subject.evaluate(subject.splits.val).loss
+    history = subject.fit(10, say=lambda line: None).history
+    assert history[0]["val_loss"] == pytest.approx(untrained)
+    assert history[1]["val_loss"] != pytest.approx(untrained)
+
+
+def test_after_lookahead_the_norms_statistics_are_those_of_the_slow_weights():
+    ahead = recipe(optimizer={"lr": 0.3, "lookahead": {"k": 2, "alpha": 0.2}}, batch_size=30)
+    subject, outcome = fit(8, ahead, model=CONVNET.model_copy(update={"dropout": 0.0}))
+    norm = next(m for m in subject.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
+    seen: list[torch.Tensor] = []
+    norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    subject.evaluate(subject.splits.train)
+    assert torch.allclose(norm.running_mean, seen[0].mean((0, 2, 3)), atol=1e-4)
+    assert norm.momentum == 0.1
+    assert math.isfinite(outcome.test.loss)

@@ -1,0 +1,143 @@
+"""The description of the machine: what is there, and words for what is not."""
+
+import json
+import os
+import platform
+from itertools import pairwise
+from pathlib import Path
+
+import psutil
+import pytest
+
+from trainkit import hardware
+
+MEASURED = {
+    "matrix_product_gflops": {"float32": 100.0},
+    "precision": {"linear": {"training": {"float32": 100.0, "bfloat16": 150.0, "choice": "bfloat16"}}},
+}
+
+
+@pytest.fixture(scope="module")
+def facts() -> dict:
+    return hardware.describe()
+
+
+def bare(**changes) -> dict:
+    """A machine that tells nothing of itself, but for the ``changes`` of its CPU."""
+    cpu = dict.fromkeys(
+        ("sockets", "physical_cores", "clock_base_mhz", "clock_max_mhz", "clock_current_mhz", "hypervisor")
+    )
+    return {
+        "gpus": [],
+        "gpu_note": "no GPU: NVML says nothing",
+        "cpu": {"model": "Z80", "logical_cores": 1, "caches": {}, "instruction_sets": [], **cpu, **changes},
+        "memory_mb": 512,
+        "limits": dict.fromkeys(("cpus_by_affinity", "cpus_by_cgroup_quota", "memory_mb_by_cgroup")),
+        "system": {"os": "CP/M", "kernel": "2.2", "python": "3.11"},
+        **MEASURED,
+    }
+
+
+def test_this_machine_is_described_as_it_is(facts):
+    assert facts["cpu"]["logical_cores"] == os.cpu_count()
+    assert facts["memory_mb"] == psutil.virtual_memory().total // 2**20
+    assert facts["system"]["python"] == platform.python_version()
+    assert facts["limits"]["cpus_by_affinity"] == len(os.sched_getaffinity(0))
+    assert facts["cpu"]["model"]
+    assert facts["gpu_note"]
+
+
+def test_the_description_can_be_stored(facts):
+    assert json.loads(json.dumps(facts, allow_nan=False)) == facts
+
+
+def test_the_instruction_sets_are_those_that_the_kernel_lists(facts):
+    cpuinfo = Path("/proc/cpuinfo").read_text().split()
+    for name, flag in hardware.INSTRUCTION_SETS.items():
+        assert (name in facts["cpu"]["instruction_sets"]) == (flag in cpuinfo), name
+
+
+def test_the_table_of_this_machine_has_a_text_for_every_item(facts):
+    rows = hardware.table({**facts, **MEASURED})
+    items = [item for item, _ in rows]
+    assert len(set(items)) == len(items)
+    assert all(isinstance(value, str) and value and "None" not in value for _, value in rows)
+    assert dict(rows)["CPU model"] == facts["cpu"]["model"]
+    assert {"GPUs", "CPU cores", "CPU clock, maximum", "Memory", "Operating system"} <= set(items)
+
+
+def test_what_a_machine_does_not_report_is_said_in_words():
+    rows = dict(hardware.table(bare()))
+    for item in ("CPU sockets", "CPU clock, base", "CPU clock, maximum", "CPU caches"):
+        assert rows[item] == "not reported by this machine"
+    assert rows["GPUs"] == "0: no GPU: NVML says nothing"
+    assert rows["CPUs allowed by cgroup quota"] == "no quota"
+    assert rows["Memory allowed by cgroup"] == "no limit"
+    assert rows["CPU instruction sets"] == "none of those that matter here"
+
+
+def test_a_virtual_machine_is_named_where_it_hides_something():
+    rows = dict(hardware.table(bare(hypervisor="KVM")))
+    assert rows["CPU clock, base"] == "not reported by this machine (virtual machine: KVM)"
+
+
+def test_a_gpu_has_its_rows_and_a_missing_power_limit_its_words():
+    gpu = {"model": "H100", "memory_mb": 81920, "driver": "550", "cuda": "12.4", "power_limit_w": None}
+    rows = dict(hardware.table(bare() | {"gpus": [gpu, gpu | {"power_limit_w": 700.0}]}))
+    assert rows["GPUs"] == "2"
+    assert rows["GPU 0 model"] == "H100"
+    assert rows["GPU 0 memory"] == "80.0 GiB"
+    assert rows["GPU 0 driver"] == "550, CUDA 12.4, power limit not reported"
+    assert rows["GPU 1 driver"].endswith("power limit 700 W")
+
+
+def test_measured_rates_and_choices_are_in_the_table():
+    rows = dict(hardware.table(bare()))
+    assert rows["Matrix product, float32"] == "100 GFLOP/s measured"
+    assert "bfloat16" in rows["Precision, linear"]
+    assert "1.50 times" in rows["Precision, linear"]
+
+
+# -- Limits ----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def cgroups(tmp_path, monkeypatch):
+    """A function that makes a cgroup and its parents, own one first, with these limits."""
+
+    def make(*limits: tuple[str | None, str | None]) -> dict:
+        folders = []
+        for number, (cpu, memory) in enumerate(limits):
+            folder = tmp_path / str(number)
+            folder.mkdir()
+            for name, text in (("cpu.max", cpu), ("memory.max", memory)):
+                if text is not None:
+                    (folder / name).write_text(text + "\n")
+            folders.append(folder)
+        monkeypatch.setattr(hardware, "_cgroup_folders", lambda: folders)
+        return hardware.limits()
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("limits", "cpus", "memory_mb"),
+    [
+        ([], None, None),
+        ([("max 100000", "max")], None, None),
+        ([("150000 100000", str(2**31))], 1.5, 2048),
+        ([("400000 100000", "max"), ("200000 100000", str(2**30))], 2.0, 1024),
+        ([(None, str(2**32)), ("max 100000", str(2**33))], None, 4096),
+    ],
+    ids=["no cgroup", "no limit", "one", "the parent's is tighter", "the own is tighter"],
+)
+def test_the_tightest_limit_of_a_process_and_its_parents_holds(cgroups, limits, cpus, memory_mb):
+    found = cgroups(*limits)
+    assert found["cpus_by_cgroup_quota"] == cpus
+    assert found["memory_mb_by_cgroup"] == memory_mb
+
+
+def test_a_cgroups_own_folder_comes_first_and_the_root_last():
+    folders = hardware._cgroup_folders()
+    assert all(parent == child.parent for child, parent in pairwise(folders))
+    assert not folders or folders[-1] == Path("/sys/fs/cgroup")

@@ -1,0 +1,271 @@
+"""Tables from synthetic records: their columns, differences and words."""
+
+from math import isnan
+
+import pandas as pd
+import pytest
+
+from trainkit.errors import StudyError
+from trainkit.record import read_record
+from trainkit.results import (
+    TABLES,
+    Results,
+    percent,
+    reference_of,
+    seconds_to_reach,
+    target_accuracy,
+)
+
+SUMMARY = {
+    *("experiment", "title", "n", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "val_accuracy"),
+    *("epochs", "train_seconds", "train_seconds_low", "train_seconds_high", "total_seconds"),
+    *("params_total", "params_trainable"),
+}
+PAIRED = {"difference", "difference_low", "difference_high", "pairs", "p", "p_holm", "verdict"}
+COLUMNS = {
+    "task1_mnist": {"task"},
+    "task1.5_transfer": {"features_seconds", "seconds_per_epoch", "multiply_adds"} | PAIRED,
+    "task2.1_baselines": {"task", "converged", "train_images"},
+    "task2.2_fast_training": {
+        *("schedule", "lookahead", "target_val_accuracy", "runs_that_reach_it", "seconds_to_target"),
+        "train_images",
+    },
+    "task2.3_equal_time": {"budget_seconds", "seconds_used", "used_over_budget", "within_3_percent"}
+    | {"train_images"}
+    | PAIRED,
+    "task3_architectures": {
+        "model",
+        "multiply_adds",
+        "train_images_per_second",
+        "peak_memory_mb",
+        "precision",
+    }
+    | PAIRED,
+}
+CONTROL, COSINE, AHEAD = (f"cifar10-fast-{name}" for name in ("constant", "cosine", "constant-lookahead"))
+
+
+@pytest.fixture
+def contest(write_run):
+    """A function that writes the contest's runs, with these test accuracies by seed."""
+
+    def write(accuracies: dict[str, list[float]], **changes) -> Results:
+        facts = {"task": "2.2", "reference": CONTROL, "budget_seconds": 10.0} | changes
+        return Results(
+            [
+                write_run(
+                    name, seed, test_accuracy=accuracy, **facts,
+                    schedule="cosine" if name == COSINE else "constant", lookahead=name == AHEAD,
+                )
+                for name, values in accuracies.items()
+                for seed, accuracy in enumerate(values)
+            ]
+        )  # fmt: skip
+
+    return write
+
+
+@pytest.fixture
+def everything(write_run) -> Results:
+    """A study with two seeds of every kind of run."""
+    tasks = {"mnist-dense-baseline": "1.1", "mnist-convnet": "1.2", "cifar10-shallow": "2.1.2"}
+    tasks |= {"mnist-transfer-finetuned": "1.4", "mnist-transfer-frozen": "1.4", "cifar10-resnet": "2.1.3"}
+    tasks |= {CONTROL: "2.2", COSINE: "2.2", "cifar10-convnextv2": "3"}
+    paths = []
+    for number, (name, task) in enumerate(tasks.items()):
+        contest = {"reference": CONTROL, "budget_seconds": 10.0} if task == "2.2" else {}
+        for seed in (0, 1):
+            accuracy = 0.8 + 0.01 * number + 0.003 * seed * (-1) ** number
+            paths.append(write_run(name, seed, task=task, test_accuracy=accuracy, **contest))
+    return Results(paths)
+
+
+def by_name(rows: list[dict]) -> dict[str, dict]:
+    return {row["experiment"]: row for row in rows}
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_a_table_has_its_columns(everything, name):
+    rows = TABLES[name](everything)
+    assert rows
+    assert set(pd.DataFrame(rows).columns) == SUMMARY | COLUMNS[name]
+
+
+def test_each_table_holds_the_runs_of_its_tasks(everything):
+    tasks = {
+        name: {everything.first(row["experiment"]).task for row in table(everything)}
+        for name, table in TABLES.items()
+    }
+    assert tasks["task1.5_transfer"] == {"1.4"}
+    assert tasks["task2.1_baselines"] == {"2.1.2", "2.1.3"}
+    assert tasks["task2.2_fast_training"] == tasks["task2.3_equal_time"] == {"2.2"}
+    assert tasks["task3_architectures"] == {"2.1.2", "2.1.3", "3"}
+
+
+def test_accuracies_are_percent_and_means_over_the_seeds(write_run):
+    paths = [
+        write_run("mnist-convnet", seed, test_accuracy=accuracy, train_seconds=seconds)
+        for seed, (accuracy, seconds) in enumerate([(0.98, 10.0), (0.99, 12.0), (0.97, 14.0)])
+    ]
+    (row,) = TABLES["task1_mnist"](Results(paths))
+    assert row["n"] == 3
+    assert row["test_accuracy"] == pytest.approx(98)
+    # Student's t with 2 degrees of freedom: 4.303 times 1 point over the root of 3.
+    assert row["test_accuracy_high"] - 98 == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+    assert row["train_seconds"] == pytest.approx(12)
+    assert row["total_seconds"] == pytest.approx(16)
+
+
+# -- Paired differences --------------------------------------------------------------------------
+
+
+def test_differences_are_points_over_the_control_on_the_same_seeds(contest):
+    rows = by_name(
+        TABLES["task2.3_equal_time"](contest({CONTROL: [0.80, 0.82, 0.81], COSINE: [0.83, 0.84, 0.85]}))
+    )
+    row = rows[COSINE]
+    assert row["difference"] == pytest.approx((3 + 2 + 4) / 3)
+    assert row["pairs"] == 3
+    # t = 3 / (1 / root 3) = 5.196 with 2 degrees of freedom.
+    assert row["p"] == row["p_holm"] == pytest.approx(0.0351, abs=1e-4)
+    assert row["verdict"] == f"{COSINE} beats {CONTROL} by 3.00 points (n=3)"
+    assert rows[CONTROL]["verdict"] == "the reference"
+    assert "difference" not in rows[CONTROL]
+
+
+def test_seeds_that_only_one_arm_has_make_no_pair(contest):
+    rows = by_name(TABLES["task2.3_equal_time"](contest({CONTROL: [0.80, 0.82], COSINE: [0.83, 0.84, 0.99]})))
+    assert rows[COSINE]["pairs"] == 2
+    assert rows[COSINE]["difference"] == pytest.approx(2.5)
+    assert rows[COSINE]["n"] == 3
+
+
+def test_two_comparisons_are_corrected_for_their_number(contest):
+    rows = by_name(
+        TABLES["task2.3_equal_time"](
+            contest({CONTROL: [0.80, 0.82, 0.81], COSINE: [0.83, 0.84, 0.85], AHEAD: [0.80, 0.83, 0.80]})
+        )
+    )
+    assert rows[COSINE]["p_holm"] == pytest.approx(2 * rows[COSINE]["p"])
+    assert rows[COSINE]["verdict"] == "no difference was found (n=3)"  # 0.035 is no longer below 0.05
+    assert rows[AHEAD]["p_holm"] == pytest.approx(1)
+
+
+def test_the_contest_is_ordered_by_accuracy_and_says_how_much_of_the_time_was_used(contest):
+    results = contest({CONTROL: [0.80], COSINE: [0.90], AHEAD: [0.85]}, train_seconds=10.5)
+    rows = TABLES["task2.3_equal_time"](results)
+    assert [row["experiment"] for row in rows] == [COSINE, AHEAD, CONTROL]
+    assert {row["used_over_budget"] for row in rows} == {pytest.approx(1.05)}
+    assert {row["within_3_percent"] for row in rows} == {False}
+    assert reference_of(results, [COSINE]) == CONTROL
+
+
+@pytest.mark.parametrize("name", ["task2.3_equal_time", "task3_architectures", "task1.5_transfer"])
+def test_a_study_of_one_seed_compares_nothing(write_run, name):
+    tasks = {CONTROL: "2.2", COSINE: "2.2", "cifar10-resnet": "2.1.3", "cifar10-shallow": "2.1.2"}
+    tasks |= {"mnist-transfer-finetuned": "1.4", "mnist-transfer-frozen": "1.4"}
+    results = Results(
+        [
+            write_run(
+                experiment, task=task, reference=CONTROL, budget_seconds=9.0, test_accuracy=0.5 + 0.1 * number
+            )
+            for number, (experiment, task) in enumerate(tasks.items())
+        ]
+    )
+    rows = TABLES[name](results)
+    verdicts = {row["verdict"] for row in rows}
+    assert verdicts == {"the reference", "no comparison: it needs at least two paired seeds (n=1)"}
+    assert all(row["n"] == 1 and isnan(row["test_accuracy_low"]) for row in rows)
+
+
+def test_an_interval_is_said_with_its_n_and_one_run_without_interval(contest):
+    results = contest({CONTROL: [0.80, 0.82], COSINE: [0.9]})
+    assert percent(results.interval(CONTROL, "test_accuracy")) == "81.00% (95% interval 68.29 to 93.71, n=2)"
+    assert percent(results.interval(COSINE, "test_accuracy")) == "90.00% (n=1)"
+
+
+# -- Particular columns ----------------------------------------------------------------------------
+
+
+def test_seconds_to_the_target_are_those_of_the_first_epoch_that_reaches_it(write_run):
+    slow = [(5.0, 0.60), (10.0, 0.71), (15.0, 0.75)]
+    fast = [(4.0, 0.72), (8.0, 0.69), (12.0, 0.90)]
+    paths = [
+        write_run(CONTROL, task="2.2", reference=CONTROL, history=slow, val_accuracy=0.703),
+        write_run(COSINE, task="2.2", reference=CONTROL, history=fast, val_accuracy=0.90),
+    ]
+    rows = by_name(TABLES["task2.2_fast_training"](Results(paths)))
+    assert {row["target_val_accuracy"] for row in rows.values()} == {pytest.approx(70)}
+    assert {name: row["seconds_to_target"] for name, row in rows.items()} == {CONTROL: 10.0, COSINE: 4.0}
+
+
+def test_the_target_is_reached_by_every_methods_mean(contest):
+    for accuracy in (0.29, 0.57, 0.999, 0.701):
+        results = contest({f"{CONTROL}-{accuracy}": [0.5]}, val_accuracy=accuracy)
+        target = target_accuracy(results, list(results.runs))
+        assert accuracy - 0.0101 < target <= accuracy
+    assert seconds_to_reach(pd.DataFrame({"val_accuracy": [0.1], "seconds": [1.0]}), 0.2) is None
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"),
+    [
+        ([None, None], "fixed epochs"),
+        ([True, True], "yes"),
+        ([True, False], "no, stopped at its most epochs"),
+    ],
+)
+def test_a_baseline_has_converged_only_if_all_its_seeds_have(write_run, seeds, said):
+    paths = [
+        write_run("cifar10-shallow", seed, task="2.1.2", converged=converged)
+        for seed, converged in enumerate(seeds)
+    ]
+    assert TABLES["task2.1_baselines"](Results(paths))[0]["converged"] == said
+
+
+def test_speed_and_cost_are_those_of_the_runs(write_run):
+    paths = [
+        write_run(
+            "cifar10-resnet",
+            seed,
+            task="2.1.3",
+            epochs=3.0,
+            train_images=1000,
+            train_seconds=seconds,
+            peak_memory_mb=seconds,
+        )
+        for seed, seconds in enumerate((5.0, 7.0))
+    ] + [write_run("mnist-transfer-frozen", task="1.4", epochs=5.0, train_seconds=10.0, features_seconds=3.0)]
+    results = Results(paths)
+    (row,) = TABLES["task3_architectures"](results)
+    assert row["train_images_per_second"] == pytest.approx(3000 / 6)
+    assert row["peak_memory_mb"] == 7.0
+    (row,) = TABLES["task1.5_transfer"](results)
+    assert (row["seconds_per_epoch"], row["features_seconds"]) == (2.0, 3.0)
+
+
+# -- Records ------------------------------------------------------------------------------------------
+
+
+def test_runs_of_different_hardware_are_refused_by_name(write_run):
+    paths = [write_run("mnist-convnet", seed, device=device) for seed, device in enumerate(["Z80", "6502"])]
+    with pytest.raises(StudyError) as caught:
+        Results(paths)
+    assert str(caught.value).startswith("the runs are of different hardware (6502, Z80)")
+    assert "--config study=NAME" in str(caught.value)
+
+
+def test_a_record_that_is_none_is_named_with_what_to_do(tmp_path, write_run):
+    with pytest.raises(StudyError, match=r"record\.json: cannot be read .*; rerun snakemake"):
+        read_record(tmp_path / "record.json")
+    path = write_run("mnist-convnet")
+    path.write_text(path.read_text().replace('"seed":0', '"seed":"first"'))
+    with pytest.raises(StudyError, match=r"record\.json: seed: .*; delete the file and rerun snakemake"):
+        read_record(path)
+
+
+def test_histories_of_all_seeds_stand_below_each_other(write_run):
+    paths = [write_run("mnist-convnet", seed, history=[(1.0, 0.1), (2.0, 0.2 + seed)]) for seed in (3, 5)]
+    frame = Results(paths).histories("mnist-convnet")
+    assert frame.seed.tolist() == [3, 3, 5, 5]
+    assert frame.val_accuracy.tolist() == [0.1, 3.2, 0.1, 5.2]
