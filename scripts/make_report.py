@@ -2,7 +2,6 @@
 
 import argparse
 import base64
-from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +81,17 @@ def only(results: Results, *tasks: str) -> Results:
 def compare(results: Results, a: str, b: str) -> str:
     """What the paired difference between two experiments allows to say, in one sentence."""
     difference = results.difference(a, b)
-    titles = [results.first(name).title for name in (a, b)]
-    p = difference.p if difference else float("nan")
-    said = stats.verdict(difference, p, *(f"\u201c{title}\u201d" for title in titles))
-    if difference is None or isnan(difference.low):
-        return said
+    first, second = (f"\u201c{results.first(name).title}\u201d" for name in (a, b))
+    if difference is None or difference.n < 2:
+        images = results.disagreement(a, b)
+        return (
+            f"one seed each says nothing of the methods; of these two trained networks {first} alone "
+            f"is right on {images.only_a} test images and {second} alone on {images.only_b} "
+            f"(McNemar, p={images.p:.2g})"
+        )
     return (
-        f"{said}; paired difference {100 * difference.mean:+.2f} points, "
+        f"{stats.verdict(difference, difference.p, first, second)}; paired difference "
+        f"{100 * difference.mean:+.2f} points, "
         f"95% interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
     )
 

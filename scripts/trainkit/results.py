@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from safetensors.numpy import load_file
 
 from trainkit import stats
 from trainkit.errors import StudyError
@@ -51,6 +52,14 @@ class Results:
 
     def difference(self, a: str, b: str, key: str = "test_accuracy") -> stats.Difference | None:
         return stats.paired_difference(self.by_seed(a, key), self.by_seed(b, key))
+
+    def disagreement(self, a: str, b: str) -> stats.Disagreement:
+        """McNemar's comparison of the first seeds of two experiments on the test images."""
+        right = []
+        for name in (a, b):
+            arrays = load_file(self.folders[name, self.first(name).seed] / "predictions.safetensors")
+            right.append(arrays["test_logits"].argmax(1) == arrays["test_labels"])
+        return stats.disagreement(*right)
 
     def histories(self, name: str) -> pd.DataFrame:
         """The seeds' histories below each other, with a column ``seed``."""

@@ -63,12 +63,20 @@ def holm(p_values: list[float]) -> list[float]:
     return corrected.tolist()
 
 
-def disagreement(a_right: np.ndarray, b_right: np.ndarray) -> float:
-    """The exact McNemar p-value of two classifiers' ``(N,) bool`` hits on the same images."""
+@dataclass(frozen=True)
+class Disagreement:
+    """Test images that only one of two classifiers gets right, and McNemar's exact p-value."""
+
+    only_a: int
+    only_b: int
+    p: float
+
+
+def disagreement(a_right: np.ndarray, b_right: np.ndarray) -> Disagreement:
+    """Compare two classifiers' ``(N,) bool`` hits on the same images (McNemar 1947)."""
     only_a, only_b = int((a_right & ~b_right).sum()), int((b_right & ~a_right).sum())
-    if only_a + only_b == 0:
-        return 1.0
-    return float(stats.binomtest(only_a, only_a + only_b).pvalue)
+    p = 1.0 if only_a + only_b == 0 else float(stats.binomtest(only_a, only_a + only_b).pvalue)
+    return Disagreement(only_a, only_b, p)
 
 
 def verdict(difference: Difference | None, p: float, a: str, b: str, level: float = 0.05) -> str:

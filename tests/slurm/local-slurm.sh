@@ -10,7 +10,10 @@
 # packages cannot be installed.
 set -euo pipefail
 
-die() { echo "local-slurm: $*" >&2; exit "${code:-1}"; }
+die() {
+    echo "local-slurm: $*" >&2
+    exit "${code:-1}"
+}
 
 patiently() { # SECONDS COMMAND...: repeat until it succeeds
     local end=$((SECONDS + $1))
@@ -37,7 +40,7 @@ stop() { # DAEMON
 
 install_packages() {
     local packages=(munge slurm-client slurmctld slurmd)
-    dpkg --status "${packages[@]}" &>/dev/null && return
+    type -P munged slurmctld slurmd sbatch >/dev/null && return
     local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -q -y)
     # Package lists may be missing or stale: they are fetched only where that shows.
     "${apt[@]}" install --no-install-recommends "${packages[@]}" &>"$DIR/log/apt.out" ||

@@ -1,6 +1,5 @@
 """The trainer on tiny images: reproducible, exact in its steps, blind to validation and test."""
 
-import math
 from typing import Any
 
 import pytest
@@ -8,13 +7,12 @@ import torch
 
 from trainkit import models
 from trainkit.augment import Pipeline
-from trainkit.datasets import Images, Splits
+from trainkit.datasets import PARTS, Images, Splits
 from trainkit.engine import Evaluation, Outcome, Trainer
 from trainkit.errors import StudyError
 from trainkit.spec import Augment, ConvNet, Dense, Recipe
 
 SHAPE, CLASSES, TRAIN = (8, 8, 1), 3, 60
-CPU = torch.device("cpu")
 CONVNET = ConvNet(name="convnet", stages=[[4], [6]], dropout=0.1)
 DENSE = Dense(name="dense", hidden=8)
 
@@ -81,7 +79,7 @@ def test_another_seed_gives_other_weights_and_another_history():
 def test_training_learns():
     outcome = fit(40, recipe(optimizer={"lr": 0.1}))[1]
     assert outcome.history[-1]["train_loss"] < 0.5 * outcome.history[0]["train_loss"]
-    assert outcome.test.accuracy > 0.8 > 1.5 / CLASSES
+    assert outcome.test.accuracy > 0.8
 
 
 # -- Warming up ------------------------------------------------------------------------------------
@@ -198,11 +196,8 @@ def poisoned(part: str, what: str) -> Splits:
     """Splits with wrong labels, or other images, in one part."""
     data = splits()
     clean = getattr(data, part)
-    if what == "labels":
-        bad = Images(clean.x, (clean.y + 1) % CLASSES)
-    else:
-        bad = Images(255 - clean.x, clean.y)
-    return Splits(**{name: bad if name == part else getattr(data, name) for name in ("train", "val", "test")})
+    wrong = {"labels": Images(clean.x, (clean.y + 1) % CLASSES), "images": Images(255 - clean.x, clean.y)}
+    return Splits(**{name: getattr(data, name) for name in PARTS} | {part: wrong[what]})
 
 
 @pytest.mark.parametrize("what", ["labels", "images"])
@@ -222,18 +217,15 @@ def test_a_wrong_label_in_training_does_change_the_weights():
 
 def test_the_end_of_training_is_found_without_the_test_images():
     rule = recipe(until=until(min_delta=0.0))
-    assert (
-        fit(None, rule)[1].history[-1]["step"]
-        == fit(None, rule, data=poisoned("test", "labels"))[1].history[-1]["step"]
-    )
+    outcomes = [fit(None, rule, data=data)[1] for data in (splits(), poisoned("test", "labels"))]
+    assert numbers(outcomes[0]) == numbers(outcomes[1])
 
 
 class Counting(Trainer):
     """A trainer that notes what it evaluates, and after how many epochs."""
 
     def evaluate(self, images: Images) -> Evaluation:
-        names = ("train", "val", "test")
-        part = next(name for name in names if images is getattr(self.splits, name))
+        part = next(name for name in PARTS if images is getattr(self.splits, name))
         self.__dict__.setdefault("evaluated", []).append(part)
         return super().evaluate(images)
 
@@ -266,11 +258,10 @@ def test_within_a_run_lookahead_validates_its_slow_weights():
 
 def test_after_lookahead_the_norms_statistics_are_those_of_the_slow_weights():
     ahead = recipe(optimizer={"lr": 0.3, "lookahead": {"k": 2, "alpha": 0.2}}, batch_size=30)
-    subject, outcome = fit(8, ahead, model=CONVNET.model_copy(update={"dropout": 0.0}))
+    subject, _ = fit(8, ahead, model=CONVNET.model_copy(update={"dropout": 0.0}))
     norm = next(m for m in subject.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
     seen: list[torch.Tensor] = []
     norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     subject.evaluate(subject.splits.train)
     assert torch.allclose(norm.running_mean, seen[0].mean((0, 2, 3)), atol=1e-4)
     assert norm.momentum == 0.1
-    assert math.isfinite(outcome.test.loss)

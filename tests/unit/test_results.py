@@ -155,7 +155,7 @@ def test_the_contest_is_ordered_by_accuracy_and_says_how_much_of_the_time_was_us
     results = contest({CONTROL: [0.80], COSINE: [0.90], AHEAD: [0.85]}, train_seconds=10.5)
     rows = TABLES["task2.3_equal_time"](results)
     assert [row["experiment"] for row in rows] == [COSINE, AHEAD, CONTROL]
-    assert {row["used_over_budget"] for row in rows} == {pytest.approx(1.05)}
+    assert [row["used_over_budget"] for row in rows] == pytest.approx([1.05] * 3)
     assert {row["within_3_percent"] for row in rows} == {False}
     assert reference_of(results, [COSINE]) == CONTROL
 
@@ -195,7 +195,7 @@ def test_seconds_to_the_target_are_those_of_the_first_epoch_that_reaches_it(writ
         write_run(COSINE, task="2.2", reference=CONTROL, history=fast, val_accuracy=0.90),
     ]
     rows = by_name(TABLES["task2.2_fast_training"](Results(paths)))
-    assert {row["target_val_accuracy"] for row in rows.values()} == {pytest.approx(70)}
+    assert [row["target_val_accuracy"] for row in rows.values()] == pytest.approx([70, 70])
     assert {name: row["seconds_to_target"] for name, row in rows.items()} == {CONTROL: 10.0, COSINE: 4.0}
 
 
