@@ -31,6 +31,18 @@ include: "rules/task3_architectures.smk"
 include: "rules/report.smk"
 
 
+# Seconds each: on a cluster they stay on the login node.
+localrules:
+    task1_tables,
+    task1_figures,
+    task2_tables,
+    task2_figures,
+    task3_tables,
+    task3_figures,
+    galleries,
+    study_report,
+
+
 rule all:
     default_target: True
     input:

@@ -30,6 +30,7 @@ rule input_pipeline:
         "<results>/tables/task1.3_input_pipeline.csv",
     log:
         "<results>/logs/input_pipeline.log",
+    priority: 3
     conda:
         "../envs/study.yaml"
     threads: threads()
@@ -54,6 +55,7 @@ rule task1_tables:
         html=report_tables("task1_mnist", "task1.5_transfer"),
     log:
         "<results>/logs/task1_tables.log",
+    priority: 3
     conda:
         "../envs/study.yaml"
     params:
@@ -72,6 +74,7 @@ rule task1_figures:
         report_figures("task1_accuracy.svg", "task1_history.svg", "task1.3_input_pipeline.svg"),
     log:
         "<results>/logs/task1_figures.log",
+    priority: 3
     conda:
         "../envs/study.yaml"
     params:

@@ -27,6 +27,7 @@ rule task2_tables:
         html=report_tables("task2.1_baselines", "task2.2_fast_training", "task2.3_equal_time"),
     log:
         "<results>/logs/task2_tables.log",
+    priority: 2
     conda:
         "../envs/study.yaml"
     params:
@@ -49,6 +50,7 @@ rule task2_figures:
         ),
     log:
         "<results>/logs/task2_figures.log",
+    priority: 2
     conda:
         "../envs/study.yaml"
     params:

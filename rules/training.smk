@@ -39,6 +39,7 @@ rule features:
         manifest="<results>/features/{experiment}.json",
     log:
         "<results>/logs/features/{experiment}.log",
+    priority: 3
     conda:
         "../envs/study.yaml"
     threads: threads()

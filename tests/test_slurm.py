@@ -72,13 +72,15 @@ def project() -> Iterator[Path]:
 def slurm() -> Iterator[dict[str, str]]:
     """A running Slurm: the environment in which its commands are found."""
     with tempfile.TemporaryDirectory(prefix="slurm-") as folder:
-        command = ["bash", str(STARTER), "up", folder, str(CPUS), str(GPUS)]
-        started = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=300)
-        if started.returncode == CANNOT_INSTALL and not os.environ.get("CI"):
-            pytest.skip(started.stderr)
-        assert started.returncode == 0, started.stderr
         try:
-            yield {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+            command = ["bash", str(STARTER), "up", folder, str(CPUS), str(GPUS)]
+            started = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=300)
+            if started.returncode == CANNOT_INSTALL and not os.environ.get("CI"):
+                pytest.skip(started.stderr)
+            assert started.returncode == 0, started.stderr
+            env = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}"}
+            env.pop("CUDA_VISIBLE_DEVICES", None)
+            yield env
         finally:
             subprocess.run(["bash", str(STARTER), "down", folder], check=True, timeout=120)
 

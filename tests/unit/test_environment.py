@@ -48,21 +48,6 @@ def test_the_constraints_hold_the_same_versions(root, name):
     assert {package: constraints.get(package) for package in wanted} == wanted
 
 
-def test_the_constraints_hold_all_that_the_requirements_need(root, direct):
-    constraints = pins(lines(root / "envs" / "constraints.txt"))
-    todo, seen = list(direct), set()
-    while todo:
-        package = todo.pop()
-        if package in seen:
-            continue
-        seen.add(package)
-        for requirement in importlib.metadata.requires(package) or []:
-            name = re.match(r"[A-Za-z0-9._-]+", requirement)[0]
-            if ";" not in requirement:
-                todo.append(normal(name))
-    assert seen - constraints.keys() == set()
-
-
 def test_the_conda_environment_is_the_same(root, direct):
     study = yaml.safe_load((root / "envs" / "study.yaml").read_text())
     by_pip = next(entry["pip"] for entry in study["dependencies"] if isinstance(entry, dict))
@@ -85,13 +70,6 @@ def imported(scripts: Path) -> dict[str, set[str]]:
                 if name not in own and name not in sys.stdlib_module_names:
                     found.setdefault(name, set()).add(path.name)
     return found
-
-
-def test_every_package_that_the_code_imports_is_required_directly(root, direct):
-    providers = importlib.metadata.packages_distributions()
-    for module, files in imported(root / "scripts").items():
-        packages = {normal(name) for name in providers.get(module, [])}
-        assert packages & direct.keys(), f"{module}, imported by {', '.join(sorted(files))}"
 
 
 def test_every_direct_requirement_is_used(root, direct):
