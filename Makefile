@@ -51,9 +51,9 @@ $(VENV)/.installed: envs/requirements.txt envs/constraints.txt
 	  echo "error: $(PYTHON) cannot make environments; install its venv package (Debian: apt install python3-venv)"; exit 1; }
 	@echo "installing into $(VENV): a few minutes the first time"
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet -r envs/requirements.txt -c envs/constraints.txt
+	$(BIN)/pip install --progress-bar on -r envs/requirements.txt -c envs/constraints.txt
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed envs/requirements-dev.txt
-	$(BIN)/pip install --quiet -r envs/requirements-dev.txt -c envs/constraints.txt
+	$(BIN)/pip install -r envs/requirements-dev.txt -c envs/constraints.txt
 	@touch $@

@@ -144,11 +144,13 @@ def report_tables(*names):
 
 
 def _shown(path, kind):
-    task, _, name = Path(path).stem.partition("_")
-    whole = task.split(".")[0]
+    """A path `taskN[.point]_name`, with category, labels and its caption in report/captions/."""
+    stem = Path(path).stem
+    task, _, name = stem.partition("_")
+    caption = name if task == "{task}" else stem
     return report(
         path,
-        category=CATEGORIES.get(whole, "{task}"),
+        category=CATEGORIES.get(task.split(".")[0], "Examples, {task}"),
         labels={"point": task.removeprefix("task"), kind: name.replace("_", " ")},
-        caption=f"../report/captions/{kind}s.rst",
+        caption=f"../report/captions/{caption}.rst",
     )

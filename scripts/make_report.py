@@ -51,6 +51,7 @@ def render(results: Results, study: Path, preset: str) -> str:
         "explanations": EXPLANATIONS,
     }
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
+    contest = tables.task2_3_equal_time(results)
     run = next(iter(results.runs.values()))[0]
     return environment.get_template("report.html.j2").render(
         study=study.name,
@@ -59,23 +60,15 @@ def render(results: Results, study: Path, preset: str) -> str:
         machine=read_json(study / "hardware.json"),
         run=run,
         runs=[record for runs in results.runs.values() for record in runs],
-        task1=tables.task1_mnist(only(results, "1.1", "1.2", "1.3", "1.4")),
+        task1=tables.task1_mnist(results.only("1.1", "1.2", "1.3", "1.4")),
         transfer=tables.task1_5_transfer(results),
         pipeline=pipeline_facts(pd.read_csv(study / "tables" / "task1.3_input_pipeline.csv")),
         baselines=tables.task2_1_baselines(results),
         fast=tables.task2_2_fast_training(results),
-        contest=tables.task2_3_equal_time(results),
-        contest_answer=contest_answer(tables.task2_3_equal_time(results)),
+        contest=contest,
+        contest_answer=contest_answer(contest),
         architectures=tables.task3_architectures(results),
     )
-
-
-def only(results: Results, *tasks: str) -> Results:
-    """A view of some tasks' runs."""
-    view = Results([])
-    view.runs = {name: results.runs[name] for name in results.of_task(*tasks)}
-    view.folders = results.folders
-    return view
 
 
 def compare(results: Results, a: str, b: str) -> str:

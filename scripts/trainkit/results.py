@@ -1,5 +1,6 @@
 """Finished runs as tables: what every figure and sentence is computed from."""
 
+import copy
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,12 @@ class Results:
 
     def of_task(self, *tasks: str) -> list[str]:
         return [name for name, runs in self.runs.items() if runs[0].task in tasks]
+
+    def only(self, *tasks: str) -> "Results":
+        """The results of some tasks alone."""
+        view = copy.copy(self)
+        view.runs = {name: self.runs[name] for name in self.of_task(*tasks)}
+        return view
 
     def first(self, name: str) -> RunRecord:
         return self.runs[name][0]

@@ -18,6 +18,7 @@ from trainkit.config import Source
 from trainkit.errors import StudyError
 
 STALL_SECONDS = 30
+NPM_SECONDS = 1200
 Content = TypeVar("Content")
 
 
@@ -116,15 +117,35 @@ def npm_pack(package: str, folder: Path) -> Path:
     npm = shutil.which("npm")
     if npm is None:
         raise StudyError("npm is not installed (Debian: apt install npm)")
-    done = subprocess.run(
-        [npm, "pack", package, "--ignore-scripts", "--pack-destination", str(folder)],
-        cwd=folder, capture_output=True, text=True, timeout=1200,
-    )  # fmt: skip
+    command = [npm, "pack", package, "--ignore-scripts", "--pack-destination", str(folder)]
+    errors = folder / "npm.log"
+    with errors.open("w") as log:
+        process = subprocess.Popen(command, cwd=folder, stdout=subprocess.DEVNULL, stderr=log)
+        try:
+            _wait(process, f"npm pack {package}")
+        except BaseException:
+            process.kill()
+            raise
     archives = list(folder.glob("*.tgz"))
-    if done.returncode or len(archives) != 1:
-        errors = [line for line in done.stderr.splitlines() if "error" in line.lower()]
-        raise StudyError(f"npm pack failed: {' '.join(errors[:2]) or done.stderr[-200:]}")
+    if process.returncode or len(archives) != 1:
+        lines = errors.read_text(errors="replace").splitlines()
+        told = [line for line in lines if "error" in line.lower()] or lines[-2:]
+        raise StudyError(f"npm pack failed: {' '.join(told[:2])}")
     return unpack(archives[0], folder) / "package"
+
+
+def _wait(process: subprocess.Popen, what: str) -> None:
+    """Wait for a program that shows no progress of its own: a line every few seconds."""
+    began = time.monotonic()
+    while True:
+        try:
+            process.wait(timeout=5)
+            return
+        except subprocess.TimeoutExpired:
+            seconds = time.monotonic() - began
+            print(f"{what}: {seconds:.0f} s so far", file=sys.stderr, flush=True)
+            if seconds > NPM_SECONDS:
+                raise StudyError(f"gave up after {NPM_SECONDS} s") from None
 
 
 def unpack(archive: Path, folder: Path) -> Path:
