@@ -14,7 +14,7 @@ from trainkit.errors import StudyError
 from trainkit.spec import FeatureSpec
 
 try:
-    STUDY = load_study(ROOT, config)
+    STUDY = load_study(ROOT, config, say=lambda line: print(line, file=sys.stderr))
 except StudyError as error:
     sys.exit(f"error: {error}")
 

@@ -1,6 +1,7 @@
 """The study's configuration: config.yaml, a preset over it, the command line over both."""
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -151,10 +152,12 @@ class _UniqueKeys(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def load_study(root: Path, overrides: dict[str, Any]) -> Study:
+def load_study(
+    root: Path, overrides: dict[str, Any], say: Callable[[str], None] = lambda line: None
+) -> Study:
     """Read the configuration below ``root`` and lay ``overrides`` (the command line) over it.
 
-    Raises `StudyError` with file, key and expectation.
+    ``say`` is told which preset ``auto`` takes. Raises `StudyError` with file, key and expectation.
     """
     layers = [(CONFIG_FILE, read_yaml(root / CONFIG_FILE, CONFIG_FILE))]
     preset = overrides.get("preset", layers[0][1].get("preset", "auto"))
@@ -165,7 +168,8 @@ def load_study(root: Path, overrides: dict[str, Any]) -> Study:
             f"{suggest(str(preset), ('auto', *PRESETS))}"
         )
     if preset == "auto":
-        preset = "gpu" if gpu_is_there() else "cpu"
+        preset, reason = ("gpu", "NVML sees a GPU") if gpu_is_there() else ("cpu", "NVML sees no GPU")
+        say(f"preset auto: {preset}, for {reason} (choose with --config preset=...)")
     preset_file = f"config/presets/{preset}.yaml"
     layers.append((preset_file, read_yaml(root / preset_file, preset_file)))
     layers.append(("--config", overrides))

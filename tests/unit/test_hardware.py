@@ -127,9 +127,10 @@ def cgroups(tmp_path, monkeypatch):
         ([("max 100000", "max")], None, None),
         ([("150000 100000", str(2**31))], 1.5, 2048),
         ([("400000 100000", "max"), ("200000 100000", str(2**30))], 2.0, 1024),
-        ([(None, str(2**32)), ("max 100000", str(2**33))], None, 4096),
+        ([("150000 100000", str(2**32)), ("400000 100000", str(2**33))], 1.5, 4096),
+        ([(None, str(2**32)), ("max 100000", "max")], None, 4096),
     ],
-    ids=["no cgroup", "no limit", "one", "the parent's is tighter", "the own is tighter"],
+    ids=["no cgroup", "no limit", "one", "the parent's is tighter", "the own is tighter", "memory alone"],
 )
 def test_the_tightest_limit_of_a_process_and_its_parents_holds(cgroups, limits, cpus, memory_mb):
     found = cgroups(*limits)

@@ -2,11 +2,11 @@
 
 from math import isnan
 
+import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
-from trainkit.errors import StudyError
-from trainkit.record import read_record
 from trainkit.results import (
     TABLES,
     Results,
@@ -184,6 +184,18 @@ def test_an_interval_is_said_with_its_n_and_one_run_without_interval(contest):
     assert percent(results.interval(COSINE, "test_accuracy")) == "90.00% (n=1)"
 
 
+def test_single_runs_are_compared_on_their_test_images(contest):
+    results = contest({CONTROL: [0.6], COSINE: [0.8]})
+    labels = np.array([0, 1, 2, 0, 1])
+    answers = {CONTROL: np.array([0, 1, 2, 1, 2]), COSINE: np.array([0, 1, 0, 0, 1])}
+    for name, answer in answers.items():
+        logits = np.eye(3, dtype=np.float32)[answer]
+        path = results.folders[name, 0] / "predictions.safetensors"
+        save_file({"test_logits": logits, "test_labels": labels}, path)
+    found = results.disagreement(COSINE, CONTROL)
+    assert (found.only_a, found.only_b, found.p) == (2, 1, 1.0)
+
+
 # -- Particular columns ----------------------------------------------------------------------------
 
 
@@ -242,30 +254,3 @@ def test_speed_and_cost_are_those_of_the_runs(write_run):
     assert row["peak_memory_mb"] == 7.0
     (row,) = TABLES["task1.5_transfer"](results)
     assert (row["seconds_per_epoch"], row["features_seconds"]) == (2.0, 3.0)
-
-
-# -- Records ------------------------------------------------------------------------------------------
-
-
-def test_runs_of_different_hardware_are_refused_by_name(write_run):
-    paths = [write_run("mnist-convnet", seed, device=device) for seed, device in enumerate(["Z80", "6502"])]
-    with pytest.raises(StudyError) as caught:
-        Results(paths)
-    assert str(caught.value).startswith("the runs are of different hardware (6502, Z80)")
-    assert "--config study=NAME" in str(caught.value)
-
-
-def test_a_record_that_is_none_is_named_with_what_to_do(tmp_path, write_run):
-    with pytest.raises(StudyError, match=r"record\.json: cannot be read .*; rerun snakemake"):
-        read_record(tmp_path / "record.json")
-    path = write_run("mnist-convnet")
-    path.write_text(path.read_text().replace('"seed":0', '"seed":"first"'))
-    with pytest.raises(StudyError, match=r"record\.json: seed: .*; delete the file and rerun snakemake"):
-        read_record(path)
-
-
-def test_histories_of_all_seeds_stand_below_each_other(write_run):
-    paths = [write_run("mnist-convnet", seed, history=[(1.0, 0.1), (2.0, 0.2 + seed)]) for seed in (3, 5)]
-    frame = Results(paths).histories("mnist-convnet")
-    assert frame.seed.tolist() == [3, 3, 5, 5]
-    assert frame.val_accuracy.tolist() == [0.1, 3.2, 0.1, 5.2]

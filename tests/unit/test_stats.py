@@ -129,6 +129,7 @@ def test_mcnemar_counts_only_where_the_two_disagree():
     a = np.array([True] * 12 + [False] * 3 + [True] * 500 + [False] * 40)
     b = np.array([False] * 12 + [True] * 3 + [True] * 500 + [False] * 40)
     # Two-sided binomial, 3 or fewer of 15: 2 (1 + 15 + 105 + 455) / 2^15.
+    assert (disagreement(a, b).only_a, disagreement(a, b).only_b) == (12, 3)
     assert disagreement(a, b).p == pytest.approx(2 * 576 / 2**15)
     assert disagreement(a, b).p == disagreement(b, a).p
     assert disagreement(a[:15], b[:15]) == disagreement(a, b)
