@@ -69,7 +69,9 @@ class Study(Strict):
 
     preset: Literal["auto", "gpu", "cpu", "smoke"] = "auto"
     study: Name = Field(description="the results folder's name; the preset's unless given")
-    data_folder: str = Field("data", min_length=1, description="verified data, shared by studies")
+    data_folder: str = Field(
+        "data", pattern=r"^[A-Za-z0-9._/-]+$", description="verified data, shared by studies"
+    )
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="CPU threads of a training job; auto: all on a CPU, 4 with a GPU"
     )
