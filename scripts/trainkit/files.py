@@ -19,9 +19,9 @@ def atomic(path: Path) -> Iterator[Path]:
     handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     os.close(handle)
     temporary = Path(name)
-    temporary.chmod(0o666 & ~_umask())
     try:
         yield temporary
+        temporary.chmod(0o666 & ~_umask())  # mkstemp's files are its user's alone
         temporary.replace(path)
     except OSError as error:
         raise StudyError(
