@@ -39,7 +39,7 @@ schema: $(VENV)/.installed ## write config/schema.json from the typed configurat
 
 constraints: $(VENV)/.installed-dev ## write envs/constraints.txt from .venv
 	{ echo '# Every package of the environment, transitive ones too. Made by `make constraints`.'; \
-	  $(BIN)/pip freeze; } > envs/constraints.txt
+	  $(BIN)/pip freeze --all --exclude pip; } > envs/constraints.txt
 
 clean: ## remove .venv; results and data stay
 	rm -rf $(VENV)

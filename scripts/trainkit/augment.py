@@ -113,4 +113,5 @@ def affine(x: Tensor, rotate: float, scale: float, shear: float, generator: torc
     cos, sin, zero = angle.cos() * factor, angle.sin() * factor, torch.zeros_like(angle)
     matrix = torch.stack([cos, cos * skew - sin, zero, sin, sin * skew + cos, zero], 1).view(n, 2, 3)
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
-    return F.grid_sample(x, grid, align_corners=False)
+    moved = F.grid_sample(x, grid, align_corners=False)
+    return moved.contiguous(memory_format=torch.channels_last)

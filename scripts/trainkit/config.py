@@ -94,6 +94,12 @@ class Study(Strict):
                 if other and other not in self.experiments:
                     hint = suggest(other, self.experiments)
                     raise ValueError(f"experiments.{name}.recipe.{key}: no experiment {other!r}{hint}")
+            reference = recipe.budget and self.experiments[recipe.budget.reference]
+            if reference and (not reference.recipe.budget or reference.dataset != experiment.dataset):
+                raise ValueError(
+                    f"experiments.{name}.recipe.budget.reference: {recipe.budget.reference} is no contestant "
+                    "on the same dataset; name one that has a budget itself"
+                )
             if recipe.epochs_of and not self.experiments[recipe.epochs_of].recipe.epochs:
                 raise ValueError(
                     f"experiments.{name}.recipe.epochs_of: {recipe.epochs_of} has no fixed epochs"
@@ -145,6 +151,10 @@ class _UniqueKeys(yaml.SafeLoader):
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
         seen = set()
         for key_node, _ in node.value:
+            if not isinstance(key_node.value, str):
+                raise yaml.constructor.ConstructorError(
+                    problem="a key must be a word", problem_mark=key_node.start_mark
+                )
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
                     problem=f"the key {key_node.value!r} is given twice",
@@ -180,7 +190,7 @@ def load_study(
     for _, layer in layers:
         merged = merge(merged, layer)
     merged["preset"] = preset
-    merged["study"] = str(merged["study"])
+    merged["study"] = preset if merged["study"] is None else str(merged["study"])
     experiments = merged.get("experiments")
     if not isinstance(experiments, dict) or not experiments:
         raise StudyError(f"{CONFIG_FILE}: experiments: expected a table of experiments, got {experiments!r}")
@@ -197,6 +207,8 @@ def read_yaml(path: Path, shown: str) -> dict[str, Any]:
     """A YAML file's mapping; `StudyError` with the line where it cannot be read."""
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
+    except UnicodeDecodeError as error:
+        raise StudyError(f"{shown}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
     except OSError as error:
         raise StudyError(f"{shown}: cannot be read ({error.strerror}); restore it from git") from error
     except yaml.YAMLError as error:
@@ -234,7 +246,7 @@ def _inherit(experiments: dict[str, Any], name: str, below: tuple[str, ...] = ()
     parent = entry.pop("like", None)
     if parent is None:
         return entry
-    if parent not in experiments:
+    if not isinstance(parent, str) or parent not in experiments:
         raise StudyError(f"{where}.like: no experiment {parent!r}{suggest(str(parent), experiments)}")
     if parent in (name, *below):
         raise StudyError(f"{where}.like: goes round in a circle; give one of them a recipe of its own")
@@ -259,8 +271,9 @@ def gpu_is_there() -> bool:
 
 def suggest(word: str, known: Any) -> str:
     """``; did you mean ...?`` or what there is, when nothing is near."""
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+    words = [str(each) for each in known]
+    near = difflib.get_close_matches(word, words, n=1)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(words)}"
 
 
 def _explain(error: ValidationError, layers: list[tuple[str, dict]]) -> str:

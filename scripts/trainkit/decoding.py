@@ -5,6 +5,7 @@ import hashlib
 import json
 import pickle
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import ClassVar
 
 import numpy as np
@@ -43,9 +44,14 @@ def decode_cifar10(folder: Path) -> Arrays:
     """Read CIFAR-10 from the official archive, its unpacked batches, or npm's PNG strips."""
     archive = next(folder.rglob("cifar-10-python.tar.gz"), None)
     if archive is not None:
-        unpack(archive, archive.parent)
+        with TemporaryDirectory(prefix="study-") as unpacked:
+            return _cifar10_from_batches(unpack(archive, Path(unpacked)))
     if next(folder.rglob("data_batch_1.png"), None):
         return _cifar10_from_png(folder)
+    return _cifar10_from_batches(folder)
+
+
+def _cifar10_from_batches(folder: Path) -> Arrays:
     batches = [_unpickle(_find(folder, f"data_batch_{i}")) for i in range(1, 6)]
     test = _unpickle(_find(folder, "test_batch"))
     return {

@@ -55,6 +55,7 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 
 def _files(module: str) -> list[Path]:
-    """The file of a module below ``scripts/``; none for anything else."""
+    """The files that importing a module runs, its packages' too; none for modules from elsewhere."""
     base = SCRIPTS.joinpath(*module.split("."))
-    return [path for path in (base.with_suffix(".py"), base / "__init__.py") if path.is_file()]
+    packages = [folder / "__init__.py" for folder in (base, *base.parents) if SCRIPTS in folder.parents]
+    return [path for path in (base.with_suffix(".py"), *packages) if path.is_file()]

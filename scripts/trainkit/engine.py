@@ -191,7 +191,10 @@ class Trainer:
             progress.epoch(history[-1])
             if plateau:
                 converged = plateau.update(val.loss)
-        clock.lap()
+        if self.lookahead and done < steps:  # it converged: the end came unannounced
+            self._settle()
+            self.seconds.train += clock.lap()
+            val = self.evaluate(self.splits.val)
         test = self.evaluate(self.splits.test)
         self.seconds.evaluate += clock.lap()
         return Outcome(done, done / self.steps_per_epoch, converged, val, test, history)

@@ -1,6 +1,7 @@
 """Writing so that a reader never sees half a file, and digests of what was written."""
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
@@ -11,24 +12,30 @@ from typing import Any
 
 from trainkit.errors import StudyError
 
+UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+
 
 @contextlib.contextmanager
 def atomic(path: Path) -> Iterator[Path]:
     """A temporary path beside ``path`` that takes its place only if the block succeeds."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         temporary.chmod(0o666 & ~_umask())  # mkstemp's files are its user's alone
         temporary.replace(path)
     except OSError as error:
+        if error.errno not in UNWRITABLE:
+            raise
         raise StudyError(
-            f"{path}: cannot be written ({error.strerror}); free some space and rerun"
+            f"{path}: cannot be written ({error.strerror}); make room for it and rerun"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> None:

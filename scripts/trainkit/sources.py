@@ -7,6 +7,7 @@ import subprocess
 import sys
 import tarfile
 import time
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -27,9 +28,8 @@ def first_good(
 ) -> tuple[Content, str]:
     """The content of the first source that ``read`` accepts, and a description of that source.
 
-    ``read`` gets a folder with the source's files; it raises `StudyError` (or `OSError`,
-    `ValueError`, `KeyError`) for a content that is not the right one. When no source is left, the
-    error says what was tried, why each failed, and ``by_hand``.
+    ``read`` gets a folder with the source's files, and raises for a content that is not the right
+    one. When no source is left, the error says what was tried, why each failed, and ``by_hand``.
     """
     failures = []
     for source in sources:
@@ -37,7 +37,7 @@ def first_good(
             with TemporaryDirectory(prefix="study-") as folder:
                 try:
                     return read(bring(Path(folder))), place
-                except (StudyError, OSError, ValueError, KeyError) as error:
+                except Exception as error:  # a damaged file can fail its decoder in any way
                     reason = " ".join(str(error).split()) or type(error).__name__
                     failures.append(f"{place}: {reason}")
                     print(f"{what}: {failures[-1]}; trying the next source", file=sys.stderr)
@@ -82,7 +82,12 @@ def download(url: str, path: Path, md5: str) -> None:
     digest = hashlib.md5(usedforsecurity=False)
     began = shown = time.monotonic()
     try:
-        with requests.get(url, stream=True, timeout=STALL_SECONDS) as answer, path.open("wb") as out:
+        with (
+            requests.get(
+                url, stream=True, timeout=STALL_SECONDS, headers={"Accept-Encoding": "identity"}
+            ) as answer,
+            path.open("wb") as out,
+        ):
             answer.raise_for_status()
             total, done = int(answer.headers.get("Content-Length", 0)), 0
             for chunk in answer.iter_content(1 << 18):
@@ -105,7 +110,7 @@ def download(url: str, path: Path, md5: str) -> None:
 def _short(error: requests.RequestException) -> str:
     if error.response is not None:
         return f"HTTP {error.response.status_code}"
-    if isinstance(error, requests.Timeout):
+    if isinstance(error, requests.Timeout) or "timed out" in str(error):
         return f"no answer for {STALL_SECONDS} s"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke midway"
@@ -153,6 +158,6 @@ def unpack(archive: Path, folder: Path) -> Path:
     try:
         with tarfile.open(archive) as tar:
             tar.extractall(folder, filter="data")
-    except (tarfile.TarError, EOFError, OSError) as error:
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise StudyError(f"{archive.name} is not a good archive ({error})") from error
     return folder

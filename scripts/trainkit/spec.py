@@ -13,9 +13,9 @@ Epochs = Annotated[int, Field(ge=1, le=10_000)]
 
 
 class Strict(BaseModel):
-    """A model that rejects unknown keys, NaN and infinities."""
+    """A model that rejects unknown keys, NaN, infinities, and `true` where a number belongs."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, strict=True)
 
 
 # -- Models --------------------------------------------------------------------------------
@@ -63,7 +63,7 @@ class EfficientNetLite0(Strict):
     name: Literal["efficientnet_lite0"]
     weights: Literal["imagenet", "random"] = "imagenet"
     train: Literal["head", "all"] = "all"
-    image_size: int = Field(32, ge=32, le=224, description="pixels a side, after resizing")
+    image_size: int = Field(32, ge=32, le=224, multiple_of=32, description="pixels a side, after resizing")
     cut: int = Field(5, ge=1, le=8, description="last stage kept: 0 is the stem, 8 the last one")
 
     @model_validator(mode="after")

@@ -45,8 +45,8 @@ def paired_difference(a: dict[int, float], b: dict[int, float]) -> Difference | 
     interval = mean_interval(differences)
     if interval.n < 2:
         p = nan
-    elif np.std(differences) == 0:
-        p = 1.0 if interval.mean == 0 else 0.0
+    elif np.ptp(differences) == 0:  # no spread to judge by
+        p = 1.0 if interval.mean == 0 else nan
     else:
         p = float(stats.ttest_1samp(differences, 0).pvalue)
     return Difference(interval.mean, interval.low, interval.high, interval.n, p)
@@ -84,7 +84,7 @@ def verdict(difference: Difference | None, p: float, a: str, b: str, level: floa
     if difference is None or difference.n < 2:
         n = difference.n if difference else 0
         return f"no comparison: it needs at least two paired seeds (n={n})"
-    if p >= level:
+    if not p < level:  # nan too: nothing is known
         return f"no difference was found (n={difference.n})"
     winner, loser = (a, b) if difference.mean > 0 else (b, a)
     return f"{winner} beats {loser} by {abs(100 * difference.mean):.2f} points (n={difference.n})"

@@ -197,3 +197,9 @@ def test_the_named_operations_in_order_are_the_whole_of_training():
     pipeline = Pipeline(STRONG, (0.5,) * 3, (0.5,) * 3, generator())
     assert list(pipeline.operations) == ["translate, flip", "cutout", "to float", "affine", "normalize"]
     assert list(Pipeline(Augment(), (0.5,), (0.5,), generator()).operations) == ["to float", "normalize"]
+
+
+def test_affine_keeps_channels_last():
+    pipeline = Pipeline(Augment(rotate=10), (0.5,) * 3, (0.5,) * 3, torch.Generator().manual_seed(0))
+    x = pipeline.train(torch.zeros(4, 8, 8, 3, dtype=torch.uint8))
+    assert x.is_contiguous(memory_format=torch.channels_last)

@@ -265,3 +265,10 @@ def test_after_lookahead_the_norms_statistics_are_those_of_the_slow_weights():
     subject.evaluate(subject.splits.train)
     assert torch.allclose(norm.running_mean, seen[0].mean((0, 2, 3)), atol=1e-4)
     assert norm.momentum == 0.1
+
+
+def test_lookahead_that_converges_saves_the_weights_it_was_judged_by():
+    patient = recipe(until={"patience": 1, "min_delta": 10.0}, optimizer={"lookahead": {"k": 1000}})
+    subject, outcome = fit(None, patient, model=DENSE)
+    assert outcome.converged
+    assert subject.evaluate(subject.splits.val).loss == outcome.val.loss

@@ -76,3 +76,25 @@ def test_every_direct_requirement_is_used(root, direct):
     providers = importlib.metadata.packages_distributions()
     used = {normal(name) for module in imported(root / "scripts") for name in providers.get(module, [])}
     assert direct.keys() - used - NOT_IMPORTED == set()
+
+
+def test_the_constraints_hold_all_that_the_requirements_need(root, direct):
+    constraints = pins(lines(root / "envs" / "constraints.txt"))
+    todo, seen = list(direct), set()
+    while todo:
+        package = todo.pop()
+        if package in seen:
+            continue
+        seen.add(package)
+        for requirement in importlib.metadata.requires(package) or []:
+            name = re.match(r"[A-Za-z0-9._-]+", requirement)[0]
+            if ";" not in requirement:
+                todo.append(normal(name))
+    assert seen - constraints.keys() == set()
+
+
+def test_every_package_that_the_code_imports_is_required_directly(root, direct):
+    providers = importlib.metadata.packages_distributions()
+    for module, files in imported(root / "scripts").items():
+        packages = {normal(name) for name in providers.get(module, [])}
+        assert packages & direct.keys(), f"{module}, imported by {', '.join(sorted(files))}"

@@ -49,7 +49,8 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_what_to_do(tmp_path):
     with pytest.raises(StudyError) as caught, atomic(path), Path("/dev/full").open("w") as full:
         full.write("x" * 10_000)
     assert (
-        str(caught.value) == f"{path}: cannot be written (No space left on device); free some space and rerun"
+        str(caught.value)
+        == f"{path}: cannot be written (No space left on device); make room for it and rerun"
     )
     assert path.read_text() == "old"
 

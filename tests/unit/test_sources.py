@@ -1,5 +1,6 @@
 """Sources in their order: a real HTTP server that misbehaves, folders, and what is left to the user."""
 
+import gzip
 import hashlib
 import http.server
 import threading
@@ -160,3 +161,16 @@ def test_nothing_is_left_behind_in_the_temporary_folder(url, tmp_path, monkeypat
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     first_good("mnist", [http_source(f"{url}/wrong", f"{url}/good")], read, "")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_damaged_file_leads_to_the_next_source(tmp_path, capsys):
+    sources = [Source(kind="folder", path=str(tmp_path / name)) for name in ("damaged", "good")]
+    for name, content in (("damaged", gzip.compress(b"x" * 1000)[:-9]), ("good", gzip.compress(b"right"))):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "data.gz").write_bytes(content)
+
+    def read(folder: Path) -> bytes:
+        return gzip.decompress((folder / "data.gz").read_bytes())
+
+    assert first_good("data", sources, read, "")[0] == b"right"
+    assert "damaged" in capsys.readouterr().err

@@ -170,3 +170,9 @@ def test_equal_methods_are_called_different_in_about_one_of_twenty_comparisons()
         assert found.p == pytest.approx(scipy_stats.ttest_rel(a, b).pvalue)
         claims += "beats" in verdict(found, found.p, "A", "B")
     assert claims / 600 == pytest.approx(0.05, abs=0.03)
+
+
+def test_equal_differences_without_spread_prove_nothing():
+    difference = paired_difference({0: 0.5, 1: 0.5}, {0: 0.25, 1: 0.25})
+    assert isnan(difference.p)
+    assert verdict(difference, difference.p, "A", "B") == "no difference was found (n=2)"
