@@ -9,7 +9,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
 from trainkit.config import load_study
-from trainkit.digest import code_digest
+from trainkit.digest import code_digest, run_digest
 from trainkit.errors import StudyError
 from trainkit.spec import FeatureSpec
 
@@ -57,11 +57,6 @@ def feature_spec(experiment):
 def model_file(experiment):
     """The file of an experiment's architecture, below scripts/."""
     return f"trainkit/models/{SPECS[experiment].model.name}.py"
-
-
-def run_code(experiment):
-    """The digest of the code that an experiment's runs really use."""
-    return code_digest("train.py", model_file(experiment))
 
 
 # Large files are `ancient`, which is to say that their time does not count: the manifest beside

@@ -20,7 +20,7 @@ rule train:
         runtime=STUDY.resources.runtime,
     params:
         spec=lambda wildcards: spec_json(wildcards.experiment),
-        code=lambda wildcards: run_code(wildcards.experiment),
+        code=lambda wildcards: run_digest(SPECS[wildcards.experiment].model.name),
         options=run_options,
         folder=folder_of_output,
     shell:

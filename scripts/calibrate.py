@@ -39,7 +39,13 @@ def main() -> None:
         trainer.model.train()
         trainer.warm_up()
         seconds_per_step(trainer)
-    rounds = [[seconds_per_step(trainer) for trainer in trainers] for _ in range(ROUNDS)]
+        trainer.finish()
+    rounds, finishes = [], []
+    for _ in range(ROUNDS):
+        rounds.append([seconds_per_step(trainer) for trainer in trainers])
+        clock = Clock(trainers[0].device)
+        trainers[0].finish()
+        finishes.append(clock.lap() / rounds[-1][1])
     ratios = [own / reference for own, reference in rounds]
     facts = {
         "rounds": ROUNDS,
@@ -48,6 +54,7 @@ def main() -> None:
         "reference_seconds_per_step": median(reference for _, reference in rounds),
         "reference_steps_per_epoch": trainers[1].steps_per_epoch,
         "ratio": 1.0 if args.spec == args.reference else median(ratios),
+        "finish_in_reference_steps": median(finishes),
         "ratio_low": min(ratios),
         "ratio_high": max(ratios),
     }

@@ -11,7 +11,7 @@ import pandas as pd
 from trainkit import results as tables
 from trainkit import stats
 from trainkit.errors import run_program
-from trainkit.files import read_json, write_text
+from trainkit.files import write_text
 from trainkit.optim.schedules import EXPLANATIONS
 from trainkit.results import Results
 
@@ -44,7 +44,7 @@ def render(results: Results, study: Path, preset: str) -> str:
         "mean": results.mean,
         "first": results.first,
         "of_task": results.of_task,
-        "compare": lambda a, b: compare(results, a, b),
+        "compare": lambda a, b, family=(): compare(results, a, b, family),
         "seconds": seconds,
         "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
         "figure": lambda name: embed(study / "figures" / name),
@@ -57,7 +57,6 @@ def render(results: Results, study: Path, preset: str) -> str:
         study=study.name,
         preset=preset,
         hardware=pd.read_csv(study / "tables" / "task2.1.1_hardware.csv").to_dict("records"),
-        machine=read_json(study / "hardware.json"),
         run=run,
         runs=[record for runs in results.runs.values() for record in runs],
         task1=tables.task1_mnist(results.only("1.1", "1.2", "1.3", "1.4")),
@@ -71,8 +70,11 @@ def render(results: Results, study: Path, preset: str) -> str:
     )
 
 
-def compare(results: Results, a: str, b: str) -> str:
-    """What the paired difference between two experiments allows to say, in one sentence."""
+def compare(results: Results, a: str, b: str, family: tables.Rows | tuple = ()) -> str:
+    """What the paired difference between two experiments allows to say, in one sentence.
+
+    ``family`` is the table that holds the comparison among others: its corrected p-value counts.
+    """
     difference = results.difference(a, b)
     first, second = (f"\u201c{results.first(name).title}\u201d" for name in (a, b))
     if difference is None or difference.n < 2:
@@ -82,8 +84,10 @@ def compare(results: Results, a: str, b: str) -> str:
             f"is right on {images.only_a} test images and {second} alone on {images.only_b} "
             f"(McNemar, p={images.p:.2g})"
         )
+    corrected = [row["p_holm"] for row in family if row["experiment"] in (a, b) and "p_holm" in row]
+    p = corrected[0] if corrected else difference.p
     return (
-        f"{stats.verdict(difference, difference.p, first, second)}; paired difference "
+        f"{stats.verdict(difference, p, first, second)}; paired difference "
         f"{100 * difference.mean:+.2f} points, "
         f"95% interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
     )

@@ -84,7 +84,7 @@ def main() -> None:
         threads=torch.get_num_threads(),
         deterministic=spec.deterministic or device.type == "cpu",
         spec=spec.model_dump(mode="json"),
-        code_digest=digest.code_digest(*runs.programs(spec)),
+        code_digest=digest.run_digest(spec.model.name),
         git_commit=git_commit(Path(__file__).parent),
         data_sha256=read_json(args.manifest)["sha256"],
         packages=package_versions(),
@@ -108,7 +108,8 @@ def length(run: runs.Run, spec: RunSpec, calibration: Path | None) -> tuple[int 
     assert calibration
     measured = read_json(calibration)
     reference_steps = spec.recipe.budget.epochs * measured["reference_steps_per_epoch"]
-    steps = max(1, round(reference_steps / measured["ratio"]))
+    left = reference_steps - measured["finish_in_reference_steps"]
+    steps = max(1, round(left / measured["ratio"]))
     return steps, reference_steps * measured["reference_seconds_per_step"]
 
 

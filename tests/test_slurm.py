@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -14,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from conftest import ROOT, copy_project, under_ci
 
 from trainkit.config import load_study
 from trainkit.record import read_record
 
-ROOT = Path(__file__).resolve().parents[1]
 STARTER = ROOT / "tests" / "slurm" / "local-slurm.sh"
 CANNOT_INSTALL = 77  # the starter's exit code
 CPUS, GPUS = 8, 2
@@ -58,14 +57,9 @@ class Submission:
 
 
 @pytest.fixture(scope="module")
-def project() -> Iterator[Path]:
+def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of the project, so that neither results nor locks meet those of the original."""
-    with tempfile.TemporaryDirectory(prefix="study-") as folder:
-        copy = Path(folder)
-        shutil.copy(ROOT / "Snakefile", copy)
-        for part in ("rules", "scripts", "config", "report", "profiles", "envs"):
-            shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
-        yield copy
+    return copy_project(tmp_path_factory.mktemp("cluster")).folder
 
 
 @pytest.fixture(scope="module")
@@ -75,7 +69,7 @@ def slurm() -> Iterator[dict[str, str]]:
         try:
             command = ["bash", str(STARTER), "up", folder, str(CPUS), str(GPUS)]
             started = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=300)
-            if started.returncode == CANNOT_INSTALL and not os.environ.get("CI"):
+            if started.returncode == CANNOT_INSTALL and not under_ci():
                 pytest.skip(started.stderr)
             assert started.returncode == 0, started.stderr
             env = {**os.environ, "PATH": f"{folder}/bin:{os.environ['PATH']}"}
@@ -88,11 +82,6 @@ def slurm() -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def submission(project: Path, slurm: dict[str, str]) -> Submission:
     """The dense and the convolutional networks of the smoke study, trained through Slurm."""
-    fetched = [ROOT / "data" / name for name in ("mnist.safetensors", "mnist.json")]
-    if all(path.exists() for path in fetched):
-        (project / "data").mkdir()
-        for path in fetched:
-            shutil.copy2(path, project / "data")
     targets = [f"results/smoke/runs/{name}/seed-0/record.json" for name in RUNS]
     options = ["--config", "preset=smoke", "--slurm-init-seconds-before-status-checks", "9"]
     log = snakemake(project, slurm, *options, "--", *targets)

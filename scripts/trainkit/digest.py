@@ -29,6 +29,11 @@ def code_digest(*programs: str) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
 
 
+def run_digest(model: str) -> str:
+    """The digest of the code that a training run of one architecture really uses."""
+    return code_digest("train.py", f"trainkit/models/{model}.py")
+
+
 @functools.cache
 def _parse(path: Path) -> tuple[str, tuple[Path, ...]]:
     """A file's own digest, and the files below ``scripts/`` that it imports."""

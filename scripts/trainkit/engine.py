@@ -173,8 +173,8 @@ class Trainer:
                 if done == steps:
                     break
             loss, accuracy = self._take_count(done - first, epoch, lr)
-            if self.lookahead and done == steps:
-                self._settle()
+            if done == steps:
+                self.finish()
             self.seconds.train += clock.lap()
             # Before the last synchronisation the fast weights are on trial, not the answer.
             slow = self.lookahead.slow_weights() if self.lookahead and done < steps else nullcontext()
@@ -192,7 +192,7 @@ class Trainer:
             if plateau:
                 converged = plateau.update(val.loss)
         if self.lookahead and done < steps:  # it converged: the end came unannounced
-            self._settle()
+            self.finish()
             self.seconds.train += clock.lap()
             val = self.evaluate(self.splits.val)
         test = self.evaluate(self.splits.test)
@@ -210,9 +210,13 @@ class Trainer:
             )
         return loss / steps, correct / (steps * self.batch_size)
 
-    def _settle(self) -> None:
-        """Lookahead's end: synchronise, and measure BatchNorm's statistics for the slow weights."""
-        assert self.lookahead
+    def finish(self) -> None:
+        """Lookahead's end: synchronise, and measure BatchNorm's statistics for the slow weights.
+
+        Nothing without Lookahead. It is part of training, and of an equal-time budget.
+        """
+        if not self.lookahead:
+            return
         self.lookahead.synchronize()
         norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if not norms:

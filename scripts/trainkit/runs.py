@@ -27,11 +27,6 @@ class Run:
     features_seconds: float
 
 
-def programs(spec: RunSpec) -> tuple[str, ...]:
-    """The files whose code a run of ``spec`` really uses, below ``scripts/``."""
-    return ("train.py", f"trainkit/models/{spec.model.name}.py")
-
-
 def prepare(
     spec: RunSpec,
     seed: int,

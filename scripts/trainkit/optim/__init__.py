@@ -10,8 +10,8 @@ from trainkit.spec import Optimizer
 def build(options: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
     """The optimiser over the trainable parameters; weight decay on weight matrices only.
 
-    Biases and the scales of norms are one-dimensional, and decaying them only hurts (Jia et al.
-    2018, arXiv 1807.11205, section 3.2).
+    Biases and the scales of norms are one-dimensional; leaving them out follows Jia et al. 2018
+    (arXiv 1807.11205).
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     groups = [
