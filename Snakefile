@@ -28,6 +28,8 @@ include: "rules/training.smk"
 include: "rules/task1_mnist.smk"
 include: "rules/task2_cifar10.smk"
 include: "rules/task3_architectures.smk"
+include: "rules/benchmark.smk"
+include: "rules/speedrun.smk"
 include: "rules/report.smk"
 
 
@@ -40,6 +42,9 @@ localrules:
     task3_tables,
     task3_figures,
     galleries,
+    benchmark_tables,
+    speedrun_table,
+    ablation_table,
     study_report,
 
 
@@ -66,3 +71,19 @@ rule task3:
     input:
         rules.task3_tables.output,
         rules.task3_figures.output,
+
+
+# Not part of `all`: they measure this project itself.
+rule benchmark:
+    input:
+        rules.benchmark_tables.output,
+
+
+rule speedrun:
+    input:
+        rules.speedrun_table.output,
+
+
+rule ablation:
+    input:
+        rules.ablation_table.output,

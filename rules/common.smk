@@ -59,6 +59,12 @@ def model_file(experiment):
     return f"trainkit/models/{SPECS[experiment].model.name}.py"
 
 
+def benchmark_digest(workload):
+    """The digest of the code that measures one of the benchmark's workloads."""
+    model = STUDY.benchmark.workloads[workload].model
+    return code_digest("benchmark.py", *([f"trainkit/models/{model.name}.py"] if model else []))
+
+
 # Large files are `ancient`, which is to say that their time does not count: the manifest beside
 # each does, by its content.
 
@@ -119,6 +125,8 @@ CATEGORIES = {
     "task1": "Task 1: MNIST",
     "task2": "Task 2: CIFAR-10",
     "task3": "Task 3: a newer network",
+    "benchmark": "Benchmark",
+    "speedrun": "Speedrun",
 }
 
 
@@ -131,6 +139,13 @@ def first_record(experiment):
 def report_figures(*names):
     """Figures as outputs that `snakemake --report` shows."""
     return [_shown(f"<results>/figures/{name}", "figure") for name in names]
+
+
+def benchmark_results():
+    """What the benchmark leaves, where it has been run: the report then shows it."""
+    tables = [f"<results>/tables/{name}.csv" for name in ("benchmark", "benchmark_breakdown")]
+    done = Path("results", STUDY.study, "tables", "benchmark.csv").exists()
+    return [*tables, "<results>/figures/benchmark.svg"] if done else []
 
 
 def report_tables(*names):

@@ -3,17 +3,13 @@
 import argparse
 import csv
 from pathlib import Path
-from statistics import median
 
 import torch
 
 from trainkit import device as devices
-from trainkit import hardware, precision
-from trainkit.device import Clock
+from trainkit import hardware, precision, profiling
 from trainkit.errors import run_program
 from trainkit.files import atomic, write_json
-
-MATRIX, ROUNDS = 2048, 5
 
 
 def main() -> None:
@@ -26,7 +22,7 @@ def main() -> None:
     facts = hardware.describe()
     facts["threads"] = torch.get_num_threads()
     facts["matrix_product_gflops"] = {
-        name: matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")
+        name: profiling.matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")
     }
     facts["precision"] = precision.measure(device)
     with atomic(args.table) as path, path.open("w", newline="") as stream:
@@ -34,18 +30,6 @@ def main() -> None:
         writer.writerow(("item", "value"))
         writer.writerows(hardware.table(facts))
     write_json(args.out, facts)
-
-
-def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Measured GFLOP/s of a square matrix product."""
-    a = torch.randn(MATRIX, MATRIX, device=device, dtype=dtype)
-    b = torch.randn(MATRIX, MATRIX, device=device, dtype=dtype)
-    seconds = []
-    for _ in range(ROUNDS + 1):
-        clock = Clock(device)
-        a @ b
-        seconds.append(clock.lap())
-    return round(2 * MATRIX**3 / median(seconds[1:]) / 1e9, 1)
 
 
 if __name__ == "__main__":

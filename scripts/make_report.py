@@ -67,7 +67,14 @@ def render(results: Results, study: Path, preset: str) -> str:
         contest=contest,
         contest_answer=contest_answer(contest),
         architectures=tables.task3_architectures(results),
+        benchmark=optional_rows(study / "tables" / "benchmark.csv"),
+        breakdown=optional_rows(study / "tables" / "benchmark_breakdown.csv"),
     )
+
+
+def optional_rows(path: Path) -> tables.Rows:
+    """A table of a part of the study that is run on demand; none where it has not been."""
+    return pd.read_csv(path).to_dict("records") if path.exists() else []
 
 
 def compare(results: Results, a: str, b: str, family: tables.Rows | tuple = ()) -> str:

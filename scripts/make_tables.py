@@ -18,9 +18,12 @@ def main() -> None:
     args = parser.parse_args()
     results = Results(args.records)
     for name in args.tables:
-        frame = pd.DataFrame(TABLES[name](results))
-        write_text(args.out / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
-        write_text(args.out / f"{name}.html", as_page(name, frame))
+        write_table(name, pd.DataFrame(TABLES[name](results)), args.out)
+
+
+def write_table(name: str, frame: pd.DataFrame, folder: Path) -> None:
+    write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
+    write_text(folder / f"{name}.html", as_page(name, frame))
 
 
 def as_page(name: str, frame: pd.DataFrame) -> str:

@@ -75,6 +75,7 @@ def main() -> None:
         val_loss=outcome.val.loss,
         test_accuracy=outcome.test.accuracy,
         test_loss=outcome.test.loss,
+        test_accuracy_tta=outcome.tta.accuracy if outcome.tta else None,
         test_images=len(outcome.test.logits),
         seconds=RunSeconds(**vars(seconds), features=run.features_seconds),
         budget_seconds=budget_seconds,
@@ -92,8 +93,9 @@ def main() -> None:
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     write(args.out, record, outcome, run.trainer)
+    tta = f" ({100 * outcome.tta.accuracy:.2f}% with test-time augmentation)" if outcome.tta else ""
     say(
-        f"test {100 * outcome.test.accuracy:.2f}%, validation {100 * outcome.val.accuracy:.2f}%, "
+        f"test {100 * outcome.test.accuracy:.2f}%{tta}, validation {100 * outcome.val.accuracy:.2f}%, "
         f"{seconds.train:.1f} s of training in {seconds.total:.1f} s ({precision})"
     )
 

@@ -5,7 +5,7 @@ channels_last memory. Each image draws its own random numbers.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -33,9 +33,10 @@ class Pipeline:
             1, -1, 1, 1
         )
         self.operations: dict[str, Callable[[Tensor], Tensor]] = {}
-        if augment.translate or augment.flip:
-            self.operations["translate, flip" if augment.flip else "translate"] = lambda x: translate_flip(
-                x, augment.translate, augment.flip, generator
+        flip = augment.flip is True  # the alternating one mirrors whole epochs, in the trainer
+        if augment.translate or flip:
+            self.operations["translate, flip" if flip else "translate"] = lambda x: translate_flip(
+                x, augment.translate, flip, generator, augment.border
             )
         if augment.cutout:
             self.operations["cutout"] = lambda x: cutout(x, augment.cutout, generator)
@@ -64,10 +65,13 @@ def to_float(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2).to(torch.float32)
 
 
-def translate_flip(x: Tensor, pixels: int, flip: bool, generator: torch.Generator) -> Tensor:
-    """Shift each image by up to ``pixels`` each way (zeros come in), and mirror half of them.
+def translate_flip(
+    x: Tensor, pixels: int, flip: bool, generator: torch.Generator, border: str = "zero"
+) -> Tensor:
+    """Shift each image by up to ``pixels`` each way, and mirror half of them.
 
-    One gather does both. ``(N, H, W, C) uint8`` in and out.
+    One gather does both; at the border zeros come in, or the image's own reflection.
+    ``(N, H, W, C) uint8`` in and out.
     """
     n, height, width, _ = x.shape
     device = x.device
@@ -77,11 +81,30 @@ def translate_flip(x: Tensor, pixels: int, flip: bool, generator: torch.Generato
         mirrored = torch.randint(2, (n, 1), generator=generator, device=device, dtype=torch.bool)
         columns = torch.where(mirrored, columns.flip(1), columns)
     if pixels:
-        x = F.pad(x, (0, 0, pixels, pixels, pixels, pixels))
         moves = torch.randint(2 * pixels + 1, (2, n, 1), generator=generator, device=device)
         rows, columns = rows + moves[0], columns + moves[1]
+        if border == "reflect":
+            rows, columns = _reflected(rows - pixels, height), _reflected(columns - pixels, width)
+        else:
+            x = F.pad(x, (0, 0, pixels, pixels, pixels, pixels))
     image = torch.arange(n, device=device).view(n, 1, 1)
     return x[image, rows.unsqueeze(2), columns.unsqueeze(1)]
+
+
+def _reflected(index: Tensor, size: int) -> Tensor:
+    """Positions beyond either end of 0..size-1, folded back without repeating the end itself."""
+    index = index.abs()
+    return (size - 1) - ((size - 1) - index).abs()
+
+
+def mirror_half(x: Tensor, generator: torch.Generator) -> Tensor:
+    """Mirror half of the images, chosen at random, left-right. ``(N, H, W, C) uint8`` in and out.
+
+    Mirroring all of them after each epoch from then on shows every image from either side in turn
+    (Jordan 2024, arXiv 2404.00498, section 3.6).
+    """
+    chosen = torch.rand(len(x), generator=generator, device=x.device) < 0.5
+    return torch.where(chosen.view(-1, 1, 1, 1), x.flip(2), x)
 
 
 def cutout(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
@@ -115,3 +138,28 @@ def affine(x: Tensor, rotate: float, scale: float, shear: float, generator: torc
     grid = F.affine_grid(matrix, list(x.shape), align_corners=False)
     moved = F.grid_sample(x, grid, align_corners=False)
     return moved.contiguous(memory_format=torch.channels_last)
+
+
+# -- Test-time augmentation ----------------------------------------------------------------
+
+Views = Sequence[tuple[float, Callable[[Tensor], Tensor]]]  # each with its weight
+PLAIN_VIEW: Views = [(1.0, lambda x: x)]
+
+
+def _shifted(x: Tensor, move: int) -> Tensor:
+    """Images moved diagonally by one pixel, mirrored at the border."""
+    padded = F.pad(x, (1, 1, 1, 1), mode="reflect")
+    start, side = 1 + move, x.shape[-1]
+    return padded[:, :, start : start + side, start : start + side]
+
+
+# As airbench94 has it (Jordan 2024, section 3.5): as they are, and moved by a pixel either way,
+# each with its mirror image; the unmoved ones count as much as the moved ones together.
+TEST_TIME_VIEWS: Views = [
+    (0.25, lambda x: x),
+    (0.25, lambda x: x.flip(3)),
+    (0.125, lambda x: _shifted(x, -1)),
+    (0.125, lambda x: _shifted(x, 1)),
+    (0.125, lambda x: _shifted(x.flip(3), -1)),
+    (0.125, lambda x: _shifted(x.flip(3), 1)),
+]

@@ -9,7 +9,7 @@ import yaml
 from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
 
 from trainkit.errors import StudyError
-from trainkit.spec import Experiment, RunSpec, Split, Strict
+from trainkit.spec import Experiment, RunSpec, Split, Strict, Workload
 
 CONFIG_FILE = "config/config.yaml"
 PRESETS = ("gpu", "cpu", "smoke")
@@ -64,6 +64,14 @@ class Resources(Strict):
     runtime: int = Field(120, ge=1, description="minutes")
 
 
+class Benchmark(Strict):
+    """What `snakemake benchmark` measures, and for how long."""
+
+    pairs: int = Field(7, ge=1, le=1000, description="rounds in which both sides take turns")
+    seconds: float = Field(2.0, gt=0, le=600, description="about so long each side, each round")
+    workloads: dict[Name, Workload] = Field(min_length=1)
+
+
 class Study(Strict):
     """Everything of one study, validated."""
 
@@ -81,6 +89,7 @@ class Study(Strict):
     datasets: dict[Literal["mnist", "cifar10"], Dataset]
     weights: dict[Literal["efficientnet_lite0"], Weights]
     profile_images: int = Field(2000, ge=100, description="images of the input pipeline's profile")
+    benchmark: Benchmark
     experiments: dict[Name, Experiment] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -124,6 +133,11 @@ class Study(Strict):
             split=self.datasets[experiment.dataset].split,
             deterministic=self.deterministic,
         )
+
+    def workload(self, name: str) -> Workload:
+        """One of the benchmark's workloads, complete."""
+        workload = self.benchmark.workloads[name]
+        return workload.model_copy(update={"split": self.datasets[workload.dataset].split})
 
     def same_step(self, name: str) -> str:
         """The first contestant whose training step costs what this one's does.

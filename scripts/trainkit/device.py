@@ -10,7 +10,7 @@ import psutil
 import torch
 
 from trainkit import models
-from trainkit.spec import FeatureSpec, RunSpec
+from trainkit.spec import FeatureSpec, Model, RunSpec
 
 Precision = str  # "float32" or "bfloat16"
 
@@ -50,12 +50,18 @@ def keep_freed_memory() -> None:
 
 def precision(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Precision:
     """The precision of a run: the recipe's, or the one measured faster on this machine."""
-    family = models.module(spec.model.name).FAMILY
     if isinstance(spec, FeatureSpec):
-        return hardware["precision"][family]["inference"]["choice"]
+        return measured_precision(spec.model, hardware, "inference")
     if spec.recipe.precision != "auto":
         return spec.recipe.precision
-    return hardware["precision"]["linear" if spec.frozen else family]["training"]["choice"]
+    if spec.frozen:
+        return hardware["precision"]["linear"]["training"]["choice"]
+    return measured_precision(spec.model, hardware)
+
+
+def measured_precision(model: Model, hardware: dict[str, Any], use: str = "training") -> Precision:
+    """The precision measured faster for networks of a model's family, in training or inference."""
+    return hardware["precision"][models.module(model.name).FAMILY][use]["choice"]
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

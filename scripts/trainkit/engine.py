@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainkit import optim
-from trainkit.augment import Pipeline
+from trainkit import memory, optim
+from trainkit.augment import PLAIN_VIEW, TEST_TIME_VIEWS, Pipeline, Views, mirror_half
 from trainkit.datasets import Images, Splits
 from trainkit.device import Clock, Precision, autocast
 from trainkit.errors import StudyError
@@ -31,6 +31,7 @@ class Seconds:
     compile: float = 0.0
     train: float = 0.0
     evaluate: float = 0.0
+    evaluate_tta: float = 0.0
     total: float = 0.0
 
 
@@ -52,6 +53,7 @@ class Outcome:
     converged: bool | None
     val: Evaluation
     test: Evaluation
+    tta: Evaluation | None
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -79,20 +81,25 @@ class Trainer:
         self.lookahead = optim.lookahead(recipe.optimizer, self.optimizer)
         self.batch_size = min(recipe.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
-        self._step_count = torch.zeros(2, device=self.device)  # summed loss, correct answers
+        self._mirrored = False  # whether a half of the training images lies mirrored already
+        self.pixels: int | None = None  # images are resized to so many a side in training
+        # Of the epoch so far: summed loss, correct answers, steps while the loss was finite.
+        self._counts = torch.zeros(3, device=self.device)
 
     # -- One step --------------------------------------------------------------------------
 
-    def loss(self, batch: Images) -> tuple[Tensor, Tensor]:
+    def loss(self, batch: Images, compiled: bool = True) -> tuple[Tensor, Tensor]:
         """The training loss of a batch of raw images, and its ``(N, classes)`` logits."""
         x = self.pipeline.train(batch.x) if self.pipeline else batch.x
+        if self.pixels:
+            x = F.interpolate(x, (self.pixels, self.pixels), mode="bilinear", antialias=True)
         with autocast(self.device, self.precision):
-            logits = self.forward(x)
+            logits = self.forward(x) if compiled else self.model(x)
         return F.cross_entropy(logits.float(), batch.y, label_smoothing=self.recipe.label_smoothing), logits
 
     def step(self, batch: Images, lr: float) -> None:
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["factor"]
         loss, logits = self.loss(batch)
         loss.backward()
         self.optimizer.step()
@@ -101,22 +108,36 @@ class Trainer:
             self.lookahead.step()
         with torch.no_grad():
             correct = (logits.argmax(1) == batch.y).sum()
-            self._step_count += torch.stack([loss.detach(), correct.to(loss.dtype)])
+            whole = self._counts[0] + loss.detach()
+            self._counts += torch.stack(
+                [loss.detach(), correct.to(loss.dtype), whole.isfinite().to(loss.dtype)]
+            )
 
     def batches(self) -> Iterator[Images]:
         """One epoch in a new random order; images that fill no batch wait for another epoch."""
         train = self.splits.train
+        if self.recipe.augment.flip == "alternating":
+            train.x.copy_(train.x.flip(2) if self._mirrored else mirror_half(train.x, self.generator))
+            self._mirrored = True
         order = torch.randperm(len(train), generator=self.generator, device=self.device)
         for index in order.split(self.batch_size)[: self.steps_per_epoch]:
             yield train.take(index)
 
     def warm_up(self) -> None:
-        """Compile and initialise by one step whose effects are undone; its time is kept apart."""
+        """Compile and initialise by one step whose effects are undone; its time is kept apart.
+
+        Raises `StudyError` where the step would not fit into the device's memory.
+        """
         clock = Clock(self.device)
         buffers = {key: value.clone() for key, value in self.model.named_buffers()}
         random_state, device_state = torch.get_rng_state(), self.generator.get_state()
         cuda_state = torch.cuda.get_rng_state() if self.device.type == "cuda" else None
-        self.loss(self.splits.train.take(slice(self.batch_size)))[0].backward()
+        there = memory.free_bytes(self.device)
+        first = self.splits.train.take
+        memory.check(
+            self.device, self.model, lambda n: self.loss(first(slice(n)), False)[0], self.batch_size, there
+        )
+        self.loss(first(slice(self.batch_size)))[0].backward()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             for key, value in self.model.named_buffers():
@@ -130,14 +151,15 @@ class Trainer:
     # -- Evaluation ------------------------------------------------------------------------
 
     @torch.inference_mode()
-    def evaluate(self, images: Images) -> Evaluation:
+    def evaluate(self, images: Images, views: Views = PLAIN_VIEW) -> Evaluation:
+        """Judge images by their logits, averaged over the weighted ``views`` of each."""
         self.model.eval()
         logits = []
         for start in range(0, len(images), EVAL_BATCH):
             x = images.x[start : start + EVAL_BATCH]
             x = self.pipeline.evaluate(x) if self.pipeline else x
             with autocast(self.device, self.precision):
-                logits.append(self.model(x).float())
+                logits.append(sum(weight * self.model(view(x)).float() for weight, view in views))
         self.model.train()
         together = torch.cat(logits)
         loss = F.cross_entropy(together, images.y).item()
@@ -152,7 +174,6 @@ class Trainer:
         if until:
             steps = until.max_epochs * self.steps_per_epoch
         assert steps is not None
-        peak = self.recipe.optimizer.lr
         plateau = _Plateau(self.recipe) if until else None
         history: list[dict[str, float]] = []
         done, epoch, converged = 0, 0, None
@@ -162,17 +183,18 @@ class Trainer:
         clock = Clock(self.device)
         while done < steps and not converged:
             epoch += 1
-            first, lr = done, peak
+            first = done
             for batch in self.batches():
-                lr = peak * schedules.factor(self.recipe.schedule, done / steps)
-                if plateau:
-                    lr *= plateau.factor
+                self.pixels = schedules.image_size(self.recipe, done / steps)
+                lr = self._rate(done / steps, plateau)
                 self.step(batch, lr)
                 done += 1
-                progress.within(done, epoch)
+                if progress.within(done, epoch):  # rarely: reading the loss waits for the device
+                    self._check_loss(first, epoch, steps, plateau)
                 if done == steps:
                     break
-            loss, accuracy = self._take_count(done - first, epoch, lr)
+            self._check_loss(first, epoch, steps, plateau)
+            loss, accuracy = self._take_counts(done - first)
             if done == steps:
                 self.finish()
             self.seconds.train += clock.lap()
@@ -197,18 +219,29 @@ class Trainer:
             val = self.evaluate(self.splits.val)
         test = self.evaluate(self.splits.test)
         self.seconds.evaluate += clock.lap()
-        return Outcome(done, done / self.steps_per_epoch, converged, val, test, history)
+        tta = self.evaluate(self.splits.test, TEST_TIME_VIEWS) if self.recipe.test_time_augmentation else None
+        self.seconds.evaluate_tta = clock.lap()
+        return Outcome(done, done / self.steps_per_epoch, converged, val, test, tta, history)
 
-    def _take_count(self, steps: int, epoch: int, lr: float) -> tuple[float, float]:
-        """Mean training loss and accuracy since the last call; stops a run that has diverged."""
-        loss, correct = self._step_count.tolist()
-        self._step_count.zero_()
-        if not math.isfinite(loss):
-            raise StudyError(
-                f"the training loss became {loss} in epoch {epoch} at learning rate {lr:.4g}; "
-                "lower recipe.optimizer.lr of this experiment"
-            )
+    def _rate(self, z: float, plateau: "_Plateau | None") -> float:
+        factor = schedules.factor(self.recipe.schedule, z)
+        return self.recipe.optimizer.lr * factor * (plateau.factor if plateau else 1.0)
+
+    def _take_counts(self, steps: int) -> tuple[float, float]:
+        """Mean training loss and accuracy of an epoch of ``steps``."""
+        loss, correct, _ = self._counts.tolist()
+        self._counts.zero_()
         return loss / steps, correct / (steps * self.batch_size)
+
+    def _check_loss(self, first: int, epoch: int, steps: int, plateau: "_Plateau | None") -> None:
+        """Stop a run whose loss is no number any more; ``first`` steps came before this epoch."""
+        loss, _, finite = self._counts.tolist()
+        if not math.isfinite(loss):
+            step = first + int(finite)
+            raise StudyError(
+                f"the training loss became {loss} in epoch {epoch}, step {step + 1}, at learning rate "
+                f"{self._rate(step / steps, plateau):.4g}; lower recipe.optimizer.lr of this experiment"
+            )
 
     def finish(self) -> None:
         """Lookahead's end: synchronise, and measure BatchNorm's statistics for the slow weights.
@@ -262,9 +295,12 @@ class _Progress:
         self.say, self.steps, self.batch_size = say, steps, batch_size
         self.began = self.shown = self.epoch_shown = time.monotonic()
 
-    def within(self, done: int, epoch: int) -> None:
-        if time.monotonic() - self.shown > 2 * SECONDS_BETWEEN_LINES:
+    def within(self, done: int, epoch: int) -> bool:
+        """Say something if nothing was said for long; whether it did."""
+        due = time.monotonic() - self.shown > 2 * SECONDS_BETWEEN_LINES
+        if due:
             self._line(done, f"epoch {epoch}")
+        return due
 
     def epoch(self, row: dict[str, float]) -> None:
         done = int(row["step"])

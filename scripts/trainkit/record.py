@@ -16,14 +16,15 @@ PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "snakemake")
 class RunSeconds(BaseModel):
     """Seconds of a run: ``total`` is the whole process, the rest its parts.
 
-    ``features`` is what computing a frozen base's features cost, once for all seeds; it is not
-    part of ``total``.
+    ``evaluate_tta`` is what the second test, with test-time augmentation, cost. ``features`` is what
+    computing a frozen base's features cost, once for all seeds; it is not part of ``total``.
     """
 
     load: float
     compile: float
     train: float
     evaluate: float
+    evaluate_tta: float = 0.0
     total: float
     features: float = 0.0
 
@@ -52,6 +53,7 @@ class RunRecord(BaseModel):
     val_loss: float
     test_accuracy: float
     test_loss: float
+    test_accuracy_tta: float | None = None
     test_images: int
     seconds: RunSeconds
     budget_seconds: float | None

@@ -227,6 +227,42 @@ def task3_architectures(results: Results) -> Rows:
     return _correct(rows, reference)
 
 
+# -- Speedrun ------------------------------------------------------------------------------
+
+
+def speedrun(results: Results) -> Rows:
+    """One row a run: accuracy in percent, seconds from a cold process to each of the two."""
+    rows = []
+    for name in results.of_task("speedrun"):
+        for run in results.runs[name]:
+            tta, seconds = run.test_accuracy_tta, run.seconds
+            rows.append(
+                {
+                    "experiment": name,
+                    "seed": run.seed,
+                    "test_accuracy": 100 * run.test_accuracy,
+                    "test_accuracy_tta": None if tta is None else 100 * tta,
+                    "val_accuracy": 100 * run.val_accuracy,
+                    "epochs": run.epochs,
+                    "seconds_train": seconds.train,
+                    "seconds_total": seconds.total - seconds.evaluate_tta,
+                    "seconds_total_tta": None if tta is None else seconds.total,
+                    "precision": run.precision,
+                    "device": run.device,
+                }
+            )
+    return rows
+
+
+def speedrun_ablation(results: Results) -> Rows:
+    """The recipe without each of its parts, against the whole one, in validation accuracy too."""
+    reference = next(iter(results.of_task("ablation")), None)
+    rows = [
+        summary(results, name) | _against(results, name, reference) for name in results.of_task("ablation")
+    ]
+    return _correct(rows, reference)
+
+
 def _against(results: Results, name: str, reference: str | None) -> dict[str, Any]:
     """Columns of the paired difference in test accuracy, in points of a percentage."""
     if reference is None or name == reference or reference not in results.runs:
@@ -266,6 +302,8 @@ TABLES = {
     "task2.2_fast_training": task2_2_fast_training,
     "task2.3_equal_time": task2_3_equal_time,
     "task3_architectures": task3_architectures,
+    "speedrun": speedrun,
+    "speedrun_ablation": speedrun_ablation,
 }
 
 

@@ -53,6 +53,8 @@ def prepare(
         splits = datasets.load_splits(data, spec.split, spec.recipe.train_images)
         pipeline = input_pipeline(spec, generator)
         example = torch.zeros(1, shape[2], shape[0], shape[1])
+        if isinstance(model, models.NeedsImages):
+            model.initialise(pipeline.evaluate(splits.train.x[: models.IMAGES_NEEDED].to(device)).cpu())
     on_device = Splits(*(getattr(splits, part).to(device) for part in PARTS))
     multiply_adds = base_multiply_adds + count_multiply_adds(model, example)
     trainer = Trainer(spec.recipe, model, on_device, pipeline, generator, precision)

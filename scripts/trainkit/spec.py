@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=100)]
+Factor = Annotated[float, Field(gt=0, le=10_000)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
 
 
@@ -90,7 +91,20 @@ class ConvNeXtV2(Strict):
         return self
 
 
-Model = Annotated[Dense | ConvNet | ResNet | EfficientNetLite0 | ConvNeXtV2, Field(discriminator="name")]
+class Airbench(Strict):
+    """airbench94's network (Jordan 2024): whitened patches, three blocks, made for fast training."""
+
+    name: Literal["airbench"]
+    widths: list[Annotated[int, Field(ge=8, le=2048)]] = Field([64, 256, 256], min_length=1, max_length=4)
+    whiten: bool = Field(True, description="the first convolution whitens 2x2 patches, and stays")
+    identity: bool = Field(True, description="convolutions start by handing their inputs on")
+
+
+Model = Annotated[
+    Dense | ConvNet | ResNet | EfficientNetLite0 | ConvNeXtV2 | Airbench, Field(discriminator="name")
+]
+
+RESIZABLE = ("resnet", "convnextv2", "airbench")  # they end in a global pooling
 
 # -- Recipes -------------------------------------------------------------------------------
 
@@ -103,10 +117,12 @@ class Lookahead(Strict):
 
 
 class Optimizer(Strict):
-    name: Literal["sgd", "adamw", "rmsprop"]
+    name: Literal["sgd", "adamw", "rmsprop", "muon"]
     lr: Rate = Field(description="peak learning rate; the schedule multiplies it")
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd only")
-    nesterov: bool = True
+    bias_factor: Factor = Field(1.0, description="of the learning rate, for biases and norms")
+    matrix_factor: Factor = Field(1.0, description="muon: of the learning rate, for the linear layers")
+    momentum: float = Field(0.9, ge=0, lt=1, description="sgd and muon")
+    nesterov: bool = Field(True, description="sgd only; muon always is")
     weight_decay: float = Field(0.0, ge=0, le=1, description="not applied to biases and norms")
     lookahead: Lookahead | None = None
 
@@ -115,8 +131,8 @@ class Schedule(Strict):
     """The learning rate's factor over training; ``z`` runs from 0 to 1. See optim/schedules.py."""
 
     name: Literal[
-        "constant", "step", "exponential", "cyclical", "cosine", "one-cycle", "linear", "plateau"
-    ] = "constant"
+        "constant", "step", "exponential", "cyclical", "cosine", "one-cycle", "triangle", "linear", "plateau"
+    ] = "constant"  # fmt: skip
     milestones: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
         [0.5, 0.75], description="step: where, as fractions of training"
     )
@@ -124,7 +140,7 @@ class Schedule(Strict):
     final: float = Field(0.01, gt=0, lt=1, description="exponential: the factor at the end")
     cycles: int = Field(2, ge=1, le=1000, description="cyclical: triangles over training")
     low: float = Field(0.1, ge=0, lt=1, description="cyclical: the factor between triangles")
-    warmup: float = Field(0.2, ge=0, lt=1, description="one-cycle: fraction spent rising")
+    warmup: float = Field(0.2, ge=0, lt=1, description="one-cycle and triangle: fraction spent rising")
     patience: int = Field(2, ge=1, le=100, description="plateau: epochs without a better loss")
 
     @model_validator(mode="after")
@@ -137,8 +153,11 @@ class Schedule(Strict):
 class Augment(Strict):
     """Random changes of a training image. Zero or false switches one off."""
 
-    flip: bool = Field(False, description="left-right, with probability 1/2")
-    translate: int = Field(0, ge=0, le=16, description="pixels at most, each way, zero-padded")
+    flip: bool | Literal["alternating"] = Field(
+        False, description="left-right: with probability 1/2, or each image in every other epoch"
+    )
+    translate: int = Field(0, ge=0, le=16, description="pixels at most, each way")
+    border: Literal["zero", "reflect"] = Field("zero", description="translate: what comes in")
     rotate: float = Field(0.0, ge=0, le=180, description="degrees at most, each way")
     scale: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="relative, each way")
     shear: float = Field(0.0, ge=0, lt=60, description="degrees at most, each way")
@@ -160,6 +179,13 @@ class Convergence(Strict):
     max_epochs: Epochs = 200
 
 
+class Resize(Strict):
+    """Train on images of another size until a fraction of training (Howard 2018)."""
+
+    until: float = Field(gt=0, lt=1)
+    pixels: int = Field(ge=16, le=512, description="a side")
+
+
 class Recipe(Strict):
     epochs: Epochs | None = None
     epochs_of: str | None = Field(None, description="take the epochs of this experiment")
@@ -170,6 +196,10 @@ class Recipe(Strict):
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
     label_smoothing: float = Field(0.0, ge=0, lt=1)
+    resize: list[Resize] = Field([], description="progressive resizing: from the start to the end")
+    test_time_augmentation: bool = Field(
+        False, description="test a second time, averaged over mirrored and shifted images"
+    )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     compile: bool = False
     train_images: int | None = Field(
@@ -187,13 +217,16 @@ class Recipe(Strict):
             raise ValueError("schedule plateau needs until: it does not know its horizon")
         if self.until and self.schedule.name not in ("plateau", "constant"):
             raise ValueError("until (convergence) goes with schedule plateau or constant only")
+        ends = [resize.until for resize in self.resize]
+        if ends != sorted(set(ends)):
+            raise ValueError("resize: each until must lie above the one before")
         return self
 
 
 class Experiment(Strict):
     """One experiment: what is trained on what, and how."""
 
-    task: Literal["1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3", "extra"]
+    task: Literal["1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3", "speedrun", "ablation", "extra"]
     title: str = Field(min_length=1, max_length=120)
     dataset: Literal["mnist", "cifar10"]
     model: Model
@@ -209,6 +242,11 @@ class Experiment(Strict):
             raise ValueError(
                 "recipe.augment: a frozen base sees each image once (its features are cached); "
                 "remove the augmentation or set model.train: all"
+            )
+        if self.recipe.resize and self.model.name not in RESIZABLE:
+            raise ValueError(
+                f"recipe.resize: {self.model.name} takes images of one size; "
+                f"remove it or use one of {', '.join(RESIZABLE)}"
             )
         if len(set(self.seeds)) != len(self.seeds):
             raise ValueError(f"seeds: {self.seeds} names a seed twice")
@@ -246,3 +284,15 @@ class FeatureSpec(Strict):
     split: Split
     train_images: int | None
     deterministic: bool
+
+
+class Workload(Strict):
+    """What the benchmark trains; without a model, the input pipeline alone."""
+
+    dataset: Literal["mnist", "cifar10"]
+    model: Model | None = None
+    batch_size: int = Field(128, ge=2, le=65_536)
+    translate: int = Field(0, ge=0, le=16, description="random crop, pixels of padding")
+    flip: bool = False
+    compile: bool = False
+    split: Split = Field(Split(), description="the dataset's, filled in")

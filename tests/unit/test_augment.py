@@ -7,7 +7,15 @@ import numpy as np
 import pytest
 import torch
 
-from trainkit.augment import Pipeline, affine, cutout, to_float, translate_flip
+from trainkit.augment import (
+    TEST_TIME_VIEWS,
+    Pipeline,
+    affine,
+    cutout,
+    mirror_half,
+    to_float,
+    translate_flip,
+)
 from trainkit.spec import Augment
 
 STRONG = Augment(flip=True, translate=2, rotate=20, scale=0.2, shear=10, cutout=3)
@@ -203,3 +211,30 @@ def test_affine_keeps_channels_last():
     pipeline = Pipeline(Augment(rotate=10), (0.5,) * 3, (0.5,) * 3, torch.Generator().manual_seed(0))
     x = pipeline.train(torch.zeros(4, 8, 8, 3, dtype=torch.uint8))
     assert x.is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_reflecting_border_repeats_the_image_and_not_its_edge():
+    image = images(1)
+    padded = np.pad(image[0].numpy(), ((2, 2), (2, 2), (0, 0)), mode="reflect")
+    windows = {padded[r : r + 6, c : c + 5].tobytes() for r, c in product(range(5), range(5))}
+    out = translate_flip(image.expand(300, -1, -1, -1), 2, False, generator(), border="reflect")
+    assert {picture.numpy().tobytes() for picture in out} == windows
+
+
+def test_half_of_the_images_are_mirrored_and_the_others_left_alone():
+    batch = images(400)
+    out = mirror_half(batch, generator())
+    mirrored = (out == batch.flip(2)).all(dim=(1, 2, 3))
+    untouched = (out == batch).all(dim=(1, 2, 3))
+    assert (mirrored ^ untouched).all()
+    assert mirrored.float().mean().item() == pytest.approx(0.5, abs=0.08)
+
+
+def test_time_views_are_six_pictures_of_the_image_whose_weights_sum_to_one():
+    assert sum(weight for weight, _ in TEST_TIME_VIEWS) == 1
+    image = to_float(images(1, 8, 8))
+    seen = {view(image).numpy().tobytes() for _, view in TEST_TIME_VIEWS}
+    assert len(seen) == 6
+    padded = np.pad(image[0].numpy(), ((0, 0), (1, 1), (1, 1)), mode="reflect")
+    assert padded[None, :, :8, :8].tobytes() in seen
+    assert padded[None, :, 2:, 2:].tobytes() in seen

@@ -6,11 +6,11 @@ import pytest
 import torch
 
 from trainkit import models
-from trainkit.augment import Pipeline
+from trainkit.augment import TEST_TIME_VIEWS, Pipeline
 from trainkit.datasets import PARTS, Images, Splits
 from trainkit.engine import Evaluation, Outcome, Trainer
 from trainkit.errors import StudyError
-from trainkit.spec import Augment, ConvNet, Dense, Recipe
+from trainkit.spec import Augment, ConvNet, Dense, Recipe, ResNet
 
 SHAPE, CLASSES, TRAIN = (8, 8, 1), 3, 60
 CONVNET = ConvNet(name="convnet", stages=[[4], [6]], dropout=0.1)
@@ -156,8 +156,71 @@ def test_a_run_that_diverges_stops_and_names_epoch_and_learning_rate():
         fit(50, recipe(optimizer={"lr": 100.0}), model=DENSE)
     message = str(caught.value)
     assert message.startswith("the training loss became ")
-    assert "in epoch 1 " in message or "in epoch 2 " in message
+    assert "in epoch 1, step " in message or "in epoch 2, step " in message
     assert "at learning rate 100; lower recipe.optimizer.lr" in message
+
+
+class BreaksAtTheEighthStep(Trainer):
+    seen = 0
+
+    def step(self, *args: Any) -> None:
+        self.seen += 1
+        super().step(*args)
+
+    def loss(self, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
+        loss, logits = super().loss(*args)
+        return (loss * float("nan") if self.seen == 8 else loss), logits
+
+
+def test_the_message_names_the_first_step_whose_loss_is_no_number_and_its_rate():
+    halving = recipe(schedule={"name": "step", "milestones": [0.65], "gamma": 0.5})
+    with pytest.raises(StudyError, match=r"became nan in epoch 2, step 8, at learning rate 0\.025; lower"):
+        fit(10, halving, kind=BreaksAtTheEighthStep)
+
+
+@pytest.fixture
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Lists every call by which a program waits for its device to read from it."""
+    calls: list[str] = []
+    for name in (
+        "item",
+        "tolist",
+        "numpy",
+        "cpu",
+        "nonzero",
+        "__bool__",
+        "__int__",
+        "__float__",
+        "__index__",
+    ):
+        original = getattr(torch.Tensor, name)
+
+        def counting(self, *args, name=name, original=original, **options):
+            calls.append(name)
+            return original(self, *args, **options)
+
+        monkeypatch.setattr(torch.Tensor, name, counting)
+    return calls
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"augment": Augment(flip=True, translate=2, rotate=10, cutout=3), "label_smoothing": 0.1},
+        {"optimizer": {"name": "adamw", "lr": 0.01, "lookahead": {"k": 2, "alpha": 0.5}}},
+        {"optimizer": {"name": "muon", "lr": 0.1, "momentum": 0.5}, "augment": Augment(flip="alternating")},
+        {"optimizer": {"name": "rmsprop", "lr": 0.01}},
+    ],
+)
+def test_no_step_waits_for_the_device(changes, waits):
+    subject = trainer(recipe(**changes))
+    subject.warm_up()
+    waits.clear()
+    for batch in subject.batches():
+        subject.step(batch, 0.01)
+    assert waits == []
+    subject._take_counts(5)
+    assert waits == ["tolist"]  # reading the counts is what waits: this check can fail
 
 
 def until(**changes: Any) -> dict[str, Any]:
@@ -272,3 +335,43 @@ def test_lookahead_that_converges_saves_the_weights_it_was_judged_by():
     subject, outcome = fit(None, patient, model=DENSE)
     assert outcome.converged
     assert subject.evaluate(subject.splits.val).loss == outcome.val.loss
+
+
+def test_alternating_flips_show_every_image_from_either_side_in_turn():
+    subject = trainer(recipe(augment=Augment(flip="alternating")))
+    original = subject.splits.train.x.clone()
+    sides = []
+    for _ in range(4):
+        list(subject.batches())
+        as_it_was = (subject.splits.train.x == original).all(dim=(1, 2, 3))
+        assert torch.equal(subject.splits.train.x[~as_it_was], original[~as_it_was].flip(2))
+        sides.append(as_it_was)
+    assert 0.2 < sides[0].float().mean() < 0.8
+    assert torch.equal(sides[1], ~sides[0]) and torch.equal(sides[2], sides[0])
+
+
+def test_images_are_smaller_until_the_fraction_of_training_that_the_recipe_names():
+    sizes = [{"until": 0.25, "pixels": 16}, {"until": 0.5, "pixels": 20}]
+    subject = trainer(recipe(epochs=4, resize=sizes), model=ResNet(name="resnet", depth=8, width=2))
+    seen = []
+    subject.forward = lambda x: (seen.append(x.shape[-1]), subject.model(x))[1]
+    subject.fit(20, say=lambda line: None)
+    assert seen[1:] == [16] * 5 + [20] * 5 + [8] * 10  # the first is the warm-up
+
+
+def test_test_time_augmentation_averages_logits_and_leaves_the_plain_test_alone():
+    plain_trainer, plain = fit(5, recipe())
+    with_trainer, outcome = fit(5, recipe(test_time_augmentation=True))
+    assert plain.tta is None and outcome.tta is not None
+    assert torch.equal(plain.test.logits, outcome.test.logits)
+    assert torch.equal(weights(plain_trainer), weights(with_trainer))
+    model, x = with_trainer.model.eval(), with_trainer.pipeline.evaluate(with_trainer.splits.test.x)
+    with torch.no_grad():
+        expected = sum(weight * model(view(x)) for weight, view in TEST_TIME_VIEWS)
+    assert torch.allclose(outcome.tta.logits, expected, atol=1e-5)
+
+
+def test_biases_learn_at_their_own_multiple_of_the_rate():
+    subject = trainer(recipe(optimizer={"bias_factor": 10.0}))
+    subject.step(next(subject.batches()), lr=0.01)
+    assert [group["lr"] for group in subject.optimizer.param_groups] == [0.01, pytest.approx(0.1)]

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from trainkit.optim.schedules import EXPLANATIONS, factor
-from trainkit.spec import Schedule
+from trainkit.optim.schedules import EXPLANATIONS, factor, image_size
+from trainkit.spec import Recipe, Schedule
 
 NAMES = get_args(Schedule.model_fields["name"].annotation)
 GRID = [i / 240 for i in range(241)]
@@ -55,6 +55,7 @@ def test_every_schedule_is_explained_to_the_reader(name):
         ("cyclical", 0.1, 0.1),
         ("cosine", 1, 0),
         ("one-cycle", 1 / 25, 1 / 250_000),
+        ("triangle", 0, 0),
         ("linear", 1, 0),
     ],
 )
@@ -146,3 +147,14 @@ def test_a_schedules_mean_is_its_integral(name, mean):
     points = [(i + 0.5) / 1000 for i in range(1000)]
     found = math.fsum(factor(Schedule(name=name), z) for z in points) / len(points)
     assert found == pytest.approx(mean, abs=1e-5)
+
+
+def test_the_triangle_rises_and_falls_along_straight_lines():
+    schedule = Schedule(name="triangle", warmup=0.25)
+    assert [factor(schedule, z) for z in (0, 0.125, 0.25, 0.625, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
+
+
+def test_the_image_size_is_the_first_whose_end_lies_ahead():
+    sizes = [{"until": 0.3, "pixels": 16}, {"until": 0.6, "pixels": 24}]
+    recipe = Recipe(epochs=1, optimizer={"name": "sgd", "lr": 0.1}, resize=sizes)
+    assert [image_size(recipe, z) for z in (0, 0.29, 0.3, 0.59, 0.6, 1)] == [16, 16, 24, 24, None, None]

@@ -4,14 +4,24 @@ To add one: its file here, its options in ``spec.py``, an experiment in ``config
 """
 
 import importlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from torch import nn
+    from torch import Tensor, nn
 
     from trainkit.spec import Model
+
+
+IMAGES_NEEDED = 5000
+
+
+@runtime_checkable
+class NeedsImages(Protocol):
+    """A network that sets weights from training images, ``(N, C, H, W) float32`` normalised."""
+
+    def initialise(self, images: "Tensor") -> None: ...
 
 
 def module(name: str) -> "ModuleType":

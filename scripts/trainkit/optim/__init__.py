@@ -1,32 +1,68 @@
 """Optimisers by name, PyTorch's own and fused where it has them, Lookahead around any."""
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from trainkit.optim.lookahead import Lookahead
+from trainkit.optim.muon import Muon
 from trainkit.spec import Optimizer
 
+REST_MOMENTUM = 0.85  # of what Muon leaves to SGD, as in airbench94
 
-def build(options: Optimizer, model: nn.Module) -> torch.optim.Optimizer:
+
+def build(options: Optimizer, model: nn.Module) -> "torch.optim.Optimizer | Together":
     """The optimiser over the trainable parameters; weight decay on weight matrices only.
 
     Biases and the scales of norms are one-dimensional; leaving them out follows Jia et al. 2018
-    (arXiv 1807.11205).
+    (arXiv 1807.11205). Each group's ``factor`` multiplies the learning rate of the moment.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": options.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
+    matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
+    if options.name == "muon":
+        filters = [p for p in matrices if p.ndim == 4]
+        rest = groups([p for p in matrices if p.ndim != 4], vectors, options, options.matrix_factor)
+        muon = Muon([{"params": filters, "factor": 1.0}], options.lr, options.momentum)
+        return Together(muon, torch.optim.SGD(rest, options.lr, REST_MOMENTUM, nesterov=True, fused=True))
+    both = groups(matrices, vectors, options)
     if options.name == "sgd":
         nesterov = options.nesterov and options.momentum > 0
-        return torch.optim.SGD(groups, options.lr, momentum=options.momentum, nesterov=nesterov, fused=True)
+        return torch.optim.SGD(both, options.lr, momentum=options.momentum, nesterov=nesterov, fused=True)
     if options.name == "adamw":
-        return torch.optim.AdamW(groups, options.lr, fused=True)
-    return torch.optim.RMSprop(groups, options.lr, alpha=0.9)
+        return torch.optim.AdamW(both, options.lr, fused=True)
+    return torch.optim.RMSprop(both, options.lr, alpha=0.9)
 
 
-def lookahead(options: Optimizer, optimizer: torch.optim.Optimizer) -> Lookahead | None:
+def groups(matrices: list[Tensor], vectors: list[Tensor], options: Optimizer, factor: float = 1.0) -> list:
+    return [
+        {"params": matrices, "weight_decay": options.weight_decay, "factor": factor},
+        {"params": vectors, "weight_decay": 0.0, "factor": options.bias_factor},
+    ]
+
+
+class Together:
+    """Several optimisers, each with its own parameters, as one."""
+
+    def __init__(self, *optimizers: torch.optim.Optimizer) -> None:
+        self.optimizers = optimizers
+        self.param_groups = [group for optimizer in optimizers for group in optimizer.param_groups]
+
+    def step(self) -> None:
+        for optimizer in self.optimizers:
+            optimizer.step()
+
+    def zero_grad(self, set_to_none: bool = True) -> None:
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none)
+
+    def state_dict(self) -> list[dict]:
+        return [optimizer.state_dict() for optimizer in self.optimizers]
+
+    def load_state_dict(self, states: list[dict]) -> None:
+        for optimizer, state in zip(self.optimizers, states, strict=True):
+            optimizer.load_state_dict(state)
+
+
+def lookahead(options: Optimizer, optimizer: torch.optim.Optimizer | Together) -> Lookahead | None:
     """Lookahead over ``optimizer``'s parameters, if the options ask for it."""
     if options.lookahead is None:
         return None

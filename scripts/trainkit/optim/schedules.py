@@ -6,7 +6,7 @@ training, however long that is. No torch here: the report draws the same functio
 
 import math
 
-from trainkit.spec import Schedule
+from trainkit.spec import Recipe, Schedule
 
 EXPLANATIONS = {
     "constant": "one learning rate throughout: the control",
@@ -15,6 +15,7 @@ EXPLANATIONS = {
     "cyclical": "rises and falls linearly several times (Smith 2017, arXiv 1506.01186)",
     "cosine": "half a cosine down to zero (Loshchilov and Hutter 2017, arXiv 1608.03983)",
     "one-cycle": "rises once, then falls far below its start (Smith and Topin 2018, arXiv 1708.07120)",
+    "triangle": "rises and falls along straight lines (Page 2019; Jordan 2024)",
     "linear": "a straight line to zero (Li et al. 2020, arXiv 1905.04753)",
     "plateau": "drops when validation loss no longer improves",
 }
@@ -36,9 +37,16 @@ def factor(schedule: Schedule, z: float) -> float:
             return (1 + math.cos(math.pi * z)) / 2
         case "one-cycle":
             return _one_cycle(z, schedule.warmup)
+        case "triangle":
+            return z / schedule.warmup if z < schedule.warmup else (1 - z) / (1 - schedule.warmup)
         case "linear":
             return 1 - z
     raise AssertionError(schedule.name)
+
+
+def image_size(recipe: Recipe, z: float) -> int | None:
+    """Pixels a side of the images at ``z``; None where they keep their own."""
+    return next((size.pixels for size in recipe.resize if z < size.until), None)
 
 
 def _one_cycle(z: float, warmup: float) -> float:

@@ -1,0 +1,47 @@
+# This project's trainer against the usual pipeline, in turns, one workload after another.
+rule benchmark_workload:
+    input:
+        hardware="<results>/hardware.json",
+        data=lambda wildcards: ancient(f"<data>/{STUDY.workload(wildcards.workload).dataset}.safetensors"),
+        manifest=lambda wildcards: f"<data>/{STUDY.workload(wildcards.workload).dataset}.json",
+    output:
+        "<results>/benchmark/{workload}.json",
+    log:
+        "<results>/logs/benchmark/{workload}.log",
+    wildcard_constraints:
+        workload="|".join(STUDY.benchmark.workloads),
+    conda:
+        "../envs/study.yaml"
+    threads: threads()
+    resources:
+        gpu=1,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    params:
+        workload=lambda wildcards: STUDY.workload(wildcards.workload).model_dump_json(),
+        pairs=STUDY.benchmark.pairs,
+        seconds=STUDY.benchmark.seconds,
+        code=lambda wildcards: benchmark_digest(wildcards.workload),
+    shell:
+        "python scripts/benchmark.py {wildcards.workload} --workload {params.workload:q}"
+        " --pairs {params.pairs} --seconds {params.seconds} --hardware {input.hardware}"
+        " --data {input.data} --threads {threads} --out {output} 2>&1 | tee {log}"
+
+
+rule benchmark_tables:
+    input:
+        expand("<results>/benchmark/{workload}.json", workload=STUDY.benchmark.workloads),
+    output:
+        csv=expand("<results>/tables/{table}.csv", table=["benchmark", "benchmark_breakdown"]),
+        html=report_tables("benchmark", "benchmark_breakdown"),
+        figure=report_figures("benchmark.svg"),
+    log:
+        "<results>/logs/benchmark_tables.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_benchmark.py"),
+        folder=folder_of_output,
+    shell:
+        "python scripts/make_benchmark.py --facts {input} --tables {params.folder}"
+        " --figure {output.figure} 2>&1 | tee {log}"

@@ -1,0 +1,39 @@
+# The shortest way to 94% on CIFAR-10, and what each part of its recipe is worth.
+use rule train as speedrun_train with:
+    wildcard_constraints:
+        experiment=names_of("speedrun", "ablation"),
+
+
+rule speedrun_table:
+    input:
+        records_of("speedrun"),
+    output:
+        csv="<results>/tables/speedrun.csv",
+        html=report_tables("speedrun"),
+    log:
+        "<results>/logs/speedrun_table.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_tables.py"),
+        folder=folder_of_output,
+    shell:
+        "python scripts/make_tables.py speedrun --records {input} --out {params.folder} 2>&1 | tee {log}"
+
+
+rule ablation_table:
+    input:
+        records_of("ablation"),
+    output:
+        csv="<results>/tables/speedrun_ablation.csv",
+        html=report_tables("speedrun_ablation"),
+    log:
+        "<results>/logs/speedrun_ablation.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_tables.py"),
+        folder=folder_of_output,
+    shell:
+        "python scripts/make_tables.py speedrun_ablation --records {input}"
+        " --out {params.folder} 2>&1 | tee {log}"

@@ -1,0 +1,269 @@
+"""Measure the project's trainer against the usual pipeline on this machine, and against its limit.
+
+Each side runs in a process of its own; they take turns (A B, A B, ...), so that a machine whose
+speed drifts slows both alike, and the one that waits does nothing.
+"""
+
+import argparse
+import multiprocessing
+import resource
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import psutil
+import torch
+
+from trainkit import benchmarks, datasets, models, profiling
+from trainkit import device as devices
+from trainkit.augment import Pipeline
+from trainkit.device import Clock
+from trainkit.engine import EVAL_BATCH, Trainer, print_line
+from trainkit.errors import StudyError, run_program
+from trainkit.files import read_json, write_json
+from trainkit.reference import Photographs, Reference, usual_transforms
+from trainkit.spec import Augment, Optimizer, Recipe, Workload
+
+LR = 0.05
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("name", help="the workload's name, for the table")
+    parser.add_argument("--workload", required=True, help="the workload, as JSON")
+    parser.add_argument("--pairs", type=int, required=True, help="rounds of A B")
+    parser.add_argument("--seconds", type=float, required=True, help="about so long each side, each round")
+    parser.add_argument("--hardware", type=Path, required=True, help="hardware.json")
+    parser.add_argument("--data", type=Path, required=True, help="the dataset's tensors")
+    parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
+    parser.add_argument("--out", type=Path, required=True)
+    args = parser.parse_args()
+    sides = {name: Side(name, args) for name in ("project", "reference")}
+    try:
+        facts = measure(sides, args)
+    finally:
+        for side in sides.values():
+            side.stop()
+    write_json(args.out, facts)
+    if facts["others_cpu"] > benchmarks.BUSY:
+        print_line(
+            f"warning: other work used {100 * facts['others_cpu']:.0f}% of the processors during this "
+            "benchmark; run it again on an idle machine"
+        )
+
+
+def measure(sides: dict[str, "Side"], args: argparse.Namespace) -> dict[str, Any]:
+    """All facts of one workload; rates of every round are kept, so that a table can show the spread."""
+    steps = {name: side.ask("warm_up", args.seconds) for name, side in sides.items()}
+    load = Load([side.process.pid for side in sides.values()])
+    rounds: dict[str, list[float]] = {"project": [], "reference": [], "matrix_gflops": []}
+    for count in range(args.pairs):
+        rounds["matrix_gflops"].append(sides["project"].ask("matrix_gflops"))
+        for name, side in sides.items():
+            rounds[name].append(side.ask("images_per_second", steps[name]))
+        print_line(
+            f"{args.name}: pair {count + 1} of {args.pairs}, {rounds['project'][-1]:.0f} and "
+            f"{rounds['reference'][-1]:.0f} images/s, about "
+            f"{2.5 * args.seconds * (args.pairs - count - 1):.0f} s left"
+        )
+    facts = {"workload": args.name, "pairs": args.pairs, "rounds": rounds, "others_cpu": load.of_others()}
+    for name, side in sides.items():
+        facts[f"{name}_memory_mb"] = side.ask("memory_mb")
+    return facts | sides["project"].ask("analyse")
+
+
+class Side:
+    """One of the two, in a process of its own that waits for requests."""
+
+    def __init__(self, name: str, args: argparse.Namespace) -> None:
+        context = multiprocessing.get_context("spawn")
+        self.name = name
+        self.connection, theirs = context.Pipe()
+        self.process = context.Process(target=serve, args=(theirs, name, args))
+        self.process.start()
+        theirs.close()
+
+    def ask(self, request: str, *arguments: Any) -> Any:
+        self.connection.send((request, arguments))
+        try:
+            answer = self.connection.recv()
+        except EOFError as error:
+            raise StudyError(
+                f"the {self.name} process of the benchmark died while asked to {request}"
+            ) from error
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    def stop(self) -> None:
+        self.connection.close()
+        self.process.join()
+
+
+def serve(connection: Connection, name: str, args: argparse.Namespace) -> None:
+    """Answer requests until the other end closes."""
+    side = None
+    while True:
+        try:
+            request, arguments = connection.recv()
+        except EOFError:
+            return
+        try:
+            side = side or {"project": Project, "reference": UsualPipeline}[name](args)
+            connection.send(getattr(side, request)(*arguments))
+        except Exception as error:
+            connection.send(error)
+
+
+class Measured:
+    """What both sides share: how many steps fill the time asked for, and the memory held."""
+
+    batch_size: int
+
+    def images_per_second(self, steps: int) -> float:
+        raise NotImplementedError
+
+    def warm_up(self, seconds: float) -> int:
+        """Run a few steps; how many would fill ``seconds``."""
+        self.images_per_second(3)
+        return max(3, round(seconds * self.images_per_second(3) / self.batch_size))
+
+    def memory_mb(self) -> float:
+        """The most memory that the process held: the GPU's where there is one."""
+        if torch.cuda.is_available():
+            return torch.cuda.max_memory_allocated() / 2**20
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+class Project(Measured):
+    """This project's trainer, or its input pipeline alone."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        workload = Workload.model_validate_json(args.workload)
+        hardware = read_json(args.hardware)
+        self.device = devices.acquire(args.threads, deterministic=False)
+        self.precision = devices.measured_precision(workload.model, hardware) if workload.model else "float32"
+        images, evaluated = load(args.data, workload)
+        generator = torch.Generator(self.device).manual_seed(0)
+        mean, std = datasets.MEAN[workload.dataset], datasets.STD[workload.dataset]
+        augment = Augment(translate=workload.translate, flip=workload.flip)
+        self.pipeline = Pipeline(augment, mean, std, generator)
+        splits = datasets.Splits(*(part.to(self.device) for part in (images, evaluated, evaluated)))
+        self.name = torch.cuda.get_device_name() if self.device.type == "cuda" else hardware["cpu"]["model"]
+        recipe = Recipe(
+            epochs=1,
+            batch_size=workload.batch_size,
+            optimizer=Optimizer(name="sgd", lr=LR, weight_decay=5e-4),
+            compile=workload.compile,
+        )
+        torch.manual_seed(0)
+        model = network(workload) or torch.nn.Identity()
+        self.trainer = Trainer(recipe, model, splits, self.pipeline, generator, self.precision)
+        self.batch_size, self.trains = self.trainer.batch_size, workload.model is not None
+        if self.trains:
+            self.trainer.model.train()
+            self.trainer.warm_up()
+            self.trainer.evaluate(splits.val)  # for the memory that it takes
+        self.batches = self.endless()
+
+    def endless(self) -> Iterator[datasets.Images]:
+        while True:
+            yield from self.trainer.batches()
+
+    def step(self) -> None:
+        batch = next(self.batches)
+        if self.trains:
+            self.trainer.step(batch, LR)
+        else:
+            self.pipeline.train(batch.x)
+
+    def images_per_second(self, steps: int) -> float:
+        clock = Clock(self.device)
+        for _ in range(steps):
+            self.step()
+        return steps * self.batch_size / clock.lap()
+
+    def matrix_gflops(self) -> float:
+        return profiling.matrix_rate(self.device, getattr(torch, self.precision))
+
+    def analyse(self) -> dict[str, Any]:
+        """Facts that need no other side: FLOPs an image, and where a step's time goes."""
+        flops = {"total": 0, "convolution": 0}
+        if self.trains:
+            batch = next(self.batches)
+            flops = profiling.count_flops(lambda: self.trainer.loss(batch)[0].backward())
+            self.trainer.optimizer.zero_grad()
+        return {
+            "device": self.name,
+            "precision": self.precision,
+            "threads": torch.get_num_threads(),
+            "batch_size": self.batch_size,
+            "flops_per_image": flops["total"] / self.batch_size,
+            "convolution_flops_per_image": flops["convolution"] / self.batch_size,
+            "compile_seconds": self.trainer.seconds.compile,
+            "seconds_per_step": profiling.breakdown(self.step, self.device, steps=5),
+        }
+
+
+class UsualPipeline(Measured):
+    """The reference, on the very same images and network."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        workload = Workload.model_validate_json(args.workload)
+        images, _ = load(args.data, workload)
+        mean, std = datasets.MEAN[workload.dataset], datasets.STD[workload.dataset]
+        change = usual_transforms(images.x.shape[1], workload.translate, workload.flip, mean, std)
+        torch.manual_seed(0)
+        dataset = Photographs(images.x, images.y, change)
+        self.reference = Reference(network(workload), dataset, workload.batch_size, LR)
+        self.batch_size = self.reference.batch_size
+
+    def images_per_second(self, steps: int) -> float:
+        return self.reference.images_per_second(steps)
+
+
+class Load:
+    """How much of the processors others used since the start of this object."""
+
+    def __init__(self, pids: list[int]) -> None:
+        self.processes = [psutil.Process(pid) for pid in (*pids, psutil.Process().pid)]
+        self.began, self.own = self.all(), self.ours()
+
+    def all(self) -> tuple[float, float]:
+        """Seconds that all processors were busy (with another guest of the host, too), and there were."""
+        times = psutil.cpu_times()._asdict()
+        idle = times["idle"] + times.get("iowait", 0.0)
+        guests = times.get("guest", 0.0) + times.get("guest_nice", 0.0)  # counted in user and nice
+        whole = sum(times.values()) - guests
+        return whole - idle, whole
+
+    def ours(self) -> float:
+        return sum(sum(process.cpu_times()[:4]) for process in self.processes)
+
+    def of_others(self) -> float:
+        """A fraction of all processors."""
+        busy, whole = (now - then for now, then in zip(self.all(), self.began, strict=True))
+        return max(0.0, busy - (self.ours() - self.own)) / max(whole, 1e-9)
+
+
+def load(path: Path, workload: Workload) -> tuple[datasets.Images, datasets.Images]:
+    """The training images, and as many of the test images as one evaluation batch holds."""
+    splits = datasets.load_splits(path, workload.split)
+    if len(splits.train) < 4 * workload.batch_size:
+        raise StudyError(
+            f"benchmark: {len(splits.train)} training images make fewer than four batches of "
+            f"{workload.batch_size}; raise datasets.{workload.dataset}.split.train_limit"
+        )
+    return splits.train, splits.test.take(slice(EVAL_BATCH))
+
+
+def network(workload: Workload) -> torch.nn.Module | None:
+    if workload.model is None:
+        return None
+    shape, classes = datasets.SHAPES[workload.dataset], len(datasets.CLASSES[workload.dataset])
+    return models.build(workload.model, shape, classes)
+
+
+if __name__ == "__main__":
+    run_program(main)

@@ -1,0 +1,76 @@
+"""The benchmark's facts as tables: rates with their spread, and where a step's time goes."""
+
+from statistics import median
+from typing import Any
+
+Facts = dict[str, Any]
+Rows = list[dict[str, Any]]
+BUSY = 0.05  # of the processors, used by others: from here on a measurement is doubtful
+
+
+def rates(facts: list[Facts]) -> Rows:
+    """One row a workload: medians over the rounds, and the ratio's range over them.
+
+    ``fraction_of_peak`` is the arithmetic that training needs, forward and backward, over what
+    the device's matrix products reached in the same minute; empty where nothing is multiplied.
+    """
+    rows = []
+    for fact in facts:
+        rounds = fact["rounds"]
+        pairs = list(zip(rounds["project"], rounds["reference"], strict=True))
+        ratios = [project / reference for project, reference in pairs]
+        peak = 1e9 * median(rounds["matrix_gflops"])
+        images_per_second = median(rounds["project"])
+        convolution = fact["seconds_per_step"]["convolution"]
+        rows.append(
+            {
+                "workload": fact["workload"],
+                "batch_size": fact["batch_size"],
+                "precision": fact["precision"],
+                "pairs": fact["pairs"],
+                "project_images_per_second": images_per_second,
+                "project_low": min(rounds["project"]),
+                "project_high": max(rounds["project"]),
+                "reference_images_per_second": median(rounds["reference"]),
+                "reference_low": min(rounds["reference"]),
+                "reference_high": max(rounds["reference"]),
+                "ratio": median(ratios),
+                "ratio_low": min(ratios),
+                "ratio_high": max(ratios),
+                "mflops_per_image": fact["flops_per_image"] / 1e6 or None,
+                "peak_gflops": peak / 1e9,
+                "fraction_of_peak": images_per_second * fact["flops_per_image"] / peak or None,
+                "convolution_fraction_of_peak": (
+                    fact["convolution_flops_per_image"] * fact["batch_size"] / convolution / peak
+                    if fact["convolution_flops_per_image"]
+                    else None
+                ),
+                "compile_seconds": fact["compile_seconds"],
+                "project_memory_mb": fact["project_memory_mb"],
+                "reference_memory_mb": fact["reference_memory_mb"],
+                "others_cpu": fact["others_cpu"],
+                "busy": "yes" if fact["others_cpu"] > BUSY else "no",
+                "device": fact["device"],
+                "threads": fact["threads"],
+            }
+        )
+    return rows
+
+
+def breakdown(facts: list[Facts]) -> Rows:
+    """One row a workload and kind of operator, the longest first."""
+    rows = []
+    for fact in facts:
+        spent = fact["seconds_per_step"]
+        whole = sum(spent.values())
+        rows += [
+            {
+                "workload": fact["workload"],
+                "part": part,
+                "milliseconds_per_step": 1e3 * seconds,
+                "share": seconds / whole,
+            }
+            for part, seconds in sorted(spent.items(), key=lambda item: -item[1])
+            if seconds
+        ]
+    return rows

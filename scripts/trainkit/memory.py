@@ -1,0 +1,61 @@
+"""Whether a training step fits into the device's memory, before it is tried."""
+
+from collections.abc import Callable
+
+import psutil
+import torch
+from torch import Tensor, nn
+
+from trainkit import hardware
+from trainkit.errors import StudyError
+
+STATES = 3  # a gradient, and at most two moments, beside each trainable weight
+
+
+def check(
+    device: torch.device, model: nn.Module, loss_of: Callable[[int], Tensor], batch_size: int, there: int
+) -> None:
+    """Refuse a batch whose step needs more bytes than ``there`` are.
+
+    ``loss_of`` gives the training loss of so many images; what autograd keeps of a few of them
+    tells what it keeps of a batch.
+    """
+    few, more = min(2, batch_size), min(4, batch_size)
+    if few == more:
+        return
+    kept = {count: saved_bytes(lambda count=count: loss_of(count)) for count in (few, more)}
+    per_image = (kept[more] - kept[few]) / (more - few)
+    weights = sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
+    needed = round(per_image * batch_size) + STATES * weights
+    if needed > there:
+        raise StudyError(
+            f"a training step needs about {needed / 1e9:.1f} GB ({needed} bytes) for {batch_size} images, "
+            f"and {there / 1e9:.1f} GB ({there} bytes) are free on {device.type}; "
+            "lower recipe.batch_size or the size of the model"
+        )
+
+
+def saved_bytes(forward: Callable[[], Tensor]) -> int:
+    """Bytes that autograd keeps for the backward pass of ``forward``, each storage once."""
+    storages: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        storages[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        result = forward()
+    total = sum(storages.values())
+    del result  # until here the graph kept every storage alive, so that no address came twice
+    return total
+
+
+def free_bytes(device: torch.device) -> int:
+    """Memory that this process can still take on its device."""
+    if device.type == "cuda":
+        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+        return torch.cuda.mem_get_info(device)[0] + reserved
+    available = psutil.virtual_memory().available
+    limit = hardware.limits()["memory_mb_by_cgroup"]
+    return available if limit is None else min(available, limit * 2**20 - psutil.Process().memory_info().rss)

@@ -1,0 +1,49 @@
+"""Muon for convolutions (Jordan et al. 2024, "Muon: an optimizer for hidden layers").
+
+PyTorch's own Muon takes matrices only; a convolution's filters are the rows of one here.
+"""
+
+import torch
+from torch import Tensor
+
+
+class Muon(torch.optim.Optimizer):
+    """SGD with Nesterov momentum whose update is replaced by the nearest orthogonal matrix.
+
+    Each filter bank is also kept at the norm it would have with orthonormal rows, so that ``lr``
+    is a rotation's size; BatchNorm behind it makes its scale meaningless.
+    """
+
+    def __init__(self, params: list, lr: float, momentum: float) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum})
+
+    @torch.no_grad()
+    def step(self, closure: None = None) -> None:
+        for group in self.param_groups:
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state["momentum_buffer"] = torch.zeros_like(p.grad)
+                momentum = state["momentum_buffer"].mul_(group["momentum"]).add_(p.grad)
+                direction = p.grad.add(momentum, alpha=group["momentum"])
+                p.mul_(len(p) ** 0.5 / p.norm())
+                rows = direction.reshape(len(p), -1)
+                p.add_(orthogonal(rows).view(p.shape), alpha=-group["lr"])
+
+
+def orthogonal(matrix: Tensor, steps: int = 3) -> Tensor:
+    """Roughly the orthogonal matrix nearest to ``(M, N)``: its singular values pushed towards 1.
+
+    A quintic Newton-Schulz iteration with Jordan's coefficients, in bfloat16.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    x = matrix.bfloat16()
+    x = x / (x.norm() + 1e-7)
+    tall = len(x) > x.shape[1]
+    x = x.T if tall else x
+    for _ in range(steps):
+        gram = x @ x.T
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return (x.T if tall else x).to(matrix.dtype)

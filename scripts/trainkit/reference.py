@@ -1,0 +1,80 @@
+"""The reference pipeline: how people usually write it, for the benchmark to compare with.
+
+The habits of public training scripts such as kuangliu/pytorch-cifar: a torchvision dataset of PIL
+images, transforms image by image in a DataLoader with one worker process a core, float32, NCHW,
+plain SGD, the loss read back at every step. Nothing of this project's trainer is used here.
+"""
+
+import os
+import time
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader
+from torchvision import transforms
+from torchvision.datasets import VisionDataset
+
+PIL_MODES = {1: "L", 3: "RGB"}
+
+
+class Photographs(VisionDataset):
+    """Arrays served as torchvision's CIFAR10 and MNIST serve theirs: one PIL image at a time."""
+
+    def __init__(self, images: Tensor, labels: Tensor, transform: Any) -> None:
+        super().__init__(root="", transform=transform)
+        self.data, self.targets = images.squeeze(-1).numpy(), labels.tolist()
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        image = transforms.functional.to_pil_image(self.data[index])
+        return self.transform(image), self.targets[index]
+
+
+def usual_transforms(
+    side: int, crop: int, flip: bool, mean: tuple[float, ...], std: tuple[float, ...]
+) -> transforms.Compose:
+    """Random crop with ``crop`` pixels of padding, mirror image, tensor, normalisation."""
+    steps: list[Any] = [transforms.RandomCrop(side, padding=crop)] if crop else []
+    steps += [transforms.RandomHorizontalFlip()] if flip else []
+    return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])
+
+
+class Reference:
+    """Trains ``model`` the usual way; without one, only reads the batches."""
+
+    def __init__(self, model: nn.Module | None, dataset: Photographs, batch_size: int, lr: float) -> None:
+        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        torch.backends.cudnn.benchmark = True
+        self.loader = DataLoader(
+            dataset, batch_size, shuffle=True, drop_last=True, num_workers=len(os.sched_getaffinity(0))
+        )
+        self.batch_size, self.net = batch_size, model
+        if model:
+            self.net = model.to(self.device)
+            self.criterion = nn.CrossEntropyLoss()
+            self.optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+
+    def images_per_second(self, batches: int) -> float:
+        """Train on so many batches, at most an epoch of them, with the workers already busy."""
+        stream = iter(self.loader)
+        batches = max(1, min(batches, len(self.loader) - 2))
+        train_loss, correct = 0.0, 0
+        began = time.perf_counter()
+        for count, (inputs, targets) in enumerate(stream):
+            inputs, targets = inputs.to(self.device), targets.to(self.device)
+            if self.net:
+                self.optimizer.zero_grad()
+                outputs = self.net(inputs)
+                loss = self.criterion(outputs, targets)
+                loss.backward()
+                self.optimizer.step()
+                train_loss += loss.item()
+                correct += outputs.argmax(1).eq(targets).sum().item()
+            if count == 1:  # by now the workers are up
+                began = time.perf_counter()
+            if count == batches + 1:
+                break
+        return batches * self.batch_size / (time.perf_counter() - began)

@@ -1,0 +1,59 @@
+"""The targets that measure the project itself: the benchmark and the speedrun, on the smoke study."""
+
+import json
+import shutil
+
+import pandas as pd
+import pytest
+from conftest import Project
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def measured(smoke: Project, tmp_path_factory: pytest.TempPathFactory) -> Project:
+    folder = tmp_path_factory.mktemp("measured") / "study"
+    shutil.copytree(smoke.folder, folder, symlinks=True, copy_function=shutil.copy2)
+    project = Project(folder)
+    project.snakemake("benchmark", "speedrun", "--resources", "gpu=1")
+    return project
+
+
+def test_the_benchmark_has_a_row_a_workload_whose_numbers_fit_together(measured: Project):
+    table = pd.read_csv(measured.results / "tables" / "benchmark.csv").set_index("workload")
+    assert list(table.index) == ["resnet18", "resnet20", "mnist-convnet", "input-pipeline"]
+    assert (table.ratio_low <= table.ratio).all() and (table.ratio <= table.ratio_high).all()
+    assert (table.project_images_per_second > 0).all() and (table.reference_images_per_second > 0).all()
+    networks = table.drop(index="input-pipeline")
+    assert networks.fraction_of_peak.between(0.001, 1.1).all()
+    assert pd.isna(table.fraction_of_peak["input-pipeline"])
+    # 2 operations a multiply-add, forward and twice backward, of 556 million (He et al. 2015)
+    assert table.mflops_per_image["resnet18"] == pytest.approx(6 * 556, rel=0.02)
+    assert set(table.busy) <= {"yes", "no"}
+    assert (table.project_memory_mb > 100).all()
+
+
+def test_the_rounds_of_both_sides_are_kept(measured: Project):
+    facts = json.loads((measured.results / "benchmark" / "resnet20.json").read_text())
+    assert {len(rounds) for rounds in facts["rounds"].values()} == {facts["pairs"]}
+    assert sum(facts["seconds_per_step"].values()) > 0
+    assert facts["seconds_per_step"]["convolution"] > 0
+
+
+def test_the_speedrun_has_a_row_a_run_with_the_plain_accuracy_beside_the_augmented(measured: Project):
+    table = pd.read_csv(measured.results / "tables" / "speedrun.csv")
+    assert list(table.experiment) == ["speedrun", "speedrun-tta"]
+    assert table[["test_accuracy", "test_accuracy_tta"]].notna().all(axis=None)
+    assert (table.seconds_train < table.seconds_total).all()
+    assert (table.seconds_total < table.seconds_total_tta).all()
+
+
+def test_the_report_gains_a_section_once_there_is_a_benchmark(measured: Project):
+    report = measured.results / "report.html"
+    assert 'id="benchmark"' not in report.read_text()
+    jobs = measured.planned()
+    assert jobs == {"study_report": 1}
+    measured.snakemake("--resources", "gpu=1")
+    text = report.read_text()
+    assert 'id="benchmark"' in text and "resnet18" in text
+    assert measured.planned() == {}

@@ -1,0 +1,127 @@
+"""The benchmark's arithmetic, its reference pipeline, and what it says of a busy machine."""
+
+import time
+
+import pytest
+import torch
+from torch import nn
+from torchvision import transforms
+
+from trainkit import benchmarks, profiling
+from trainkit.reference import Photographs, Reference, usual_transforms
+
+
+def facts(**changes):
+    return {
+        "workload": "net",
+        "pairs": 3,
+        "batch_size": 10,
+        "precision": "bfloat16",
+        "rounds": {
+            "project": [100.0, 120.0, 110.0],
+            "reference": [50.0, 40.0, 50.0],
+            "matrix_gflops": [4.0, 5.0, 6.0],
+        },
+        "flops_per_image": 2e7,
+        "convolution_flops_per_image": 1e7,
+        "seconds_per_step": {"convolution": 0.04, "loss": 0.0, "other": 0.06},
+        "compile_seconds": 1.0,
+        "project_memory_mb": 100.0,
+        "reference_memory_mb": 200.0,
+        "others_cpu": 0.01,
+        "device": "Some CPU",
+        "threads": 2,
+    } | changes
+
+
+def test_rates_are_medians_and_the_ratio_is_taken_pair_by_pair():
+    (row,) = benchmarks.rates([facts()])
+    assert (row["project_images_per_second"], row["reference_images_per_second"]) == (110, 50)
+    assert (row["ratio"], row["ratio_low"], row["ratio_high"]) == (2.2, 2.0, 3.0)
+    assert row["fraction_of_peak"] == pytest.approx(110 * 2e7 / 5e9)
+    assert row["convolution_fraction_of_peak"] == pytest.approx(1e7 * 10 / 0.04 / 5e9)
+    assert row["busy"] == "no"
+
+
+def test_a_workload_without_arithmetic_has_no_fraction_of_the_peak():
+    (row,) = benchmarks.rates([facts(flops_per_image=0.0, convolution_flops_per_image=0.0)])
+    assert row["fraction_of_peak"] is None and row["convolution_fraction_of_peak"] is None
+
+
+def test_other_work_on_the_machine_is_said():
+    (row,) = benchmarks.rates([facts(others_cpu=0.2)])
+    assert row["busy"] == "yes"
+
+
+def test_the_parts_of_a_step_are_ordered_and_sum_to_one():
+    rows = benchmarks.breakdown([facts()])
+    assert [(row["part"], row["milliseconds_per_step"]) for row in rows] == [
+        ("other", 60),
+        ("convolution", 40),
+    ]
+    assert sum(row["share"] for row in rows) == pytest.approx(1)
+
+
+def test_flops_are_counted_forward_and_backward_with_a_multiply_add_as_two():
+    conv, linear = nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.Linear(8, 5, bias=False)
+    x = torch.randn(4, 3, 6, 6)  # no gradient of the images: only the weights' one of the convolution
+    counted = profiling.count_flops(lambda: linear(conv(x).mean((2, 3))).sum().backward())
+    forward = 2 * 4 * 36 * 8 * 27
+    assert counted["convolution"] == 2 * forward
+    assert counted["total"] == 2 * forward + 3 * 2 * 4 * 8 * 5
+
+
+@pytest.mark.parametrize(
+    ("operator", "part"),
+    [
+        ("aten::mkldnn_convolution", "convolution"),
+        ("aten::convolution_backward", "convolution"),
+        ("aten::native_batch_norm_backward", "normalisation"),
+        ("aten::addmm", "matrix product"),
+        ("aten::threshold_backward", "activation"),
+        ("aten::_fused_sgd_", "optimiser"),
+        ("aten::index", "input"),
+        ("aten::copy_", "copies and casts"),
+        ("aten::add_", "addition"),
+        ("aten::view", None),
+    ],
+)
+def test_operators_are_counted_by_what_they_do(operator, part):
+    assert profiling.part_of(operator) == part
+
+
+def test_a_breakdown_accounts_for_the_whole_step_and_finds_where_it_goes():
+    a = torch.randn(400, 400)
+
+    def step() -> None:
+        a @ a
+        time.sleep(0.02)
+
+    parts = profiling.breakdown(step, torch.device("cpu"), steps=3)
+    assert parts["other"] > 0.015  # the sleep: no operator
+    assert 0 < parts["matrix product"] < parts["other"]
+    assert parts["convolution"] == 0
+
+
+def test_the_reference_serves_images_as_torchvision_s_datasets_do():
+    images = torch.randint(256, (5, 32, 32, 3), dtype=torch.uint8)
+    dataset = Photographs(images, torch.arange(5), usual_transforms(32, 0, False, (0.5,) * 3, (0.25,) * 3))
+    x, y = dataset[3]
+    assert y == 3
+    assert torch.allclose(x, (images[3].permute(2, 0, 1) / 255 - 0.5) / 0.25, atol=1e-6)
+    names = [type(step) for step in usual_transforms(32, 4, True, (0.5,), (0.5,)).transforms]
+    assert names == [
+        transforms.RandomCrop,
+        transforms.RandomHorizontalFlip,
+        transforms.ToTensor,
+        transforms.Normalize,
+    ]
+
+
+def test_the_reference_trains_the_network_that_it_is_given():
+    images = torch.randint(256, (40, 8, 8, 1), dtype=torch.uint8)
+    dataset = Photographs(images, torch.arange(40) % 3, usual_transforms(8, 2, False, (0.5,), (0.5,)))
+    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    before = model[1].weight.detach().clone()
+    assert Reference(model, dataset, 5, 0.05).images_per_second(3) > 0
+    assert not torch.equal(before, model[1].weight)
