@@ -28,10 +28,8 @@ class Pipeline:
         generator: torch.Generator,
     ) -> None:
         device = generator.device
-        self._scale = (1 / (255 * torch.tensor(std, device=device))).view(1, -1, 1, 1)
-        self._shift = (-torch.tensor(mean, device=device) / torch.tensor(std, device=device)).view(
-            1, -1, 1, 1
-        )
+        self._scale = 1 / (255 * torch.tensor(std, device=device))
+        self._shift = -torch.tensor(mean, device=device) / torch.tensor(std, device=device)
         self.operations: dict[str, Callable[[Tensor], Tensor]] = {}
         flip = augment.flip is True  # the alternating one mirrors whole epochs, in the trainer
         if augment.translate or flip:
@@ -49,7 +47,10 @@ class Pipeline:
 
     def normalize(self, x: Tensor) -> Tensor:
         """``(N, C, H, W) float32`` on a scale of 0..255 to zero mean and unit deviation."""
-        return torch.addcmul(self._shift, x, self._scale)
+        n, channels, height, width = x.shape
+        rows = x.permute(0, 2, 3, 1).reshape(n, height, width * channels)  # as they lie in memory
+        rows = torch.addcmul(self._shift.repeat(width), rows, self._scale.repeat(width))
+        return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
 
     def train(self, x: Tensor) -> Tensor:
         for operation in self.operations.values():
@@ -73,22 +74,36 @@ def translate_flip(
     One gather does both; at the border zeros come in, or the image's own reflection.
     ``(N, H, W, C) uint8`` in and out.
     """
-    n, height, width, _ = x.shape
+    n, height, width, channels = x.shape
     device = x.device
-    rows = torch.arange(height, device=device).expand(n, -1)
-    columns = torch.arange(width, device=device).expand(n, -1)
+    start, mirrored = torch.arange(n, device=device), None
     if flip:
-        mirrored = torch.randint(2, (n, 1), generator=generator, device=device, dtype=torch.bool)
-        columns = torch.where(mirrored, columns.flip(1), columns)
-    if pixels:
-        moves = torch.randint(2 * pixels + 1, (2, n, 1), generator=generator, device=device)
-        rows, columns = rows + moves[0], columns + moves[1]
-        if border == "reflect":
-            rows, columns = _reflected(rows - pixels, height), _reflected(columns - pixels, width)
-        else:
-            x = F.pad(x, (0, 0, pixels, pixels, pixels, pixels))
-    image = torch.arange(n, device=device).view(n, 1, 1)
-    return x[image, rows.unsqueeze(2), columns.unsqueeze(1)]
+        mirrored = torch.randint(2, (n,), generator=generator, device=device, dtype=torch.bool)
+        x, start = torch.cat([x, x.flip(2)]), start + n * mirrored
+    if not pixels:
+        return x.index_select(0, start)
+    down, right = torch.randint(2 * pixels + 1, (2, n), generator=generator, device=device)
+    if mirrored is not None:
+        right = torch.where(mirrored, 2 * pixels - right, right)
+    x = _padded(x, pixels, border)
+    # Every window of an image's size as a view, by the place of its first byte: taking one of them
+    # copies whole rows, where indexing by row and column would go pixel by pixel.
+    row = x.shape[2] * channels
+    windows = x.as_strided(
+        (x.numel() - (height - 1) * row - width * channels + 1, height, width * channels), (1, row, 1)
+    )
+    first = (start * x.shape[1] + down) * row + right * channels
+    return windows.index_select(0, first).view(n, height, width, channels)
+
+
+def _padded(x: Tensor, pixels: int, border: str) -> Tensor:
+    """``(N, H, W, C)`` with so many more pixels on each side, zeros or the image's reflection."""
+    if border == "zero":
+        return F.pad(x, (0, 0, pixels, pixels, pixels, pixels))
+    rows, columns = (
+        _reflected(torch.arange(-pixels, size + pixels, device=x.device), size) for size in x.shape[1:3]
+    )
+    return x.index_select(1, rows).index_select(2, columns)
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:

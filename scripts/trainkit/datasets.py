@@ -35,7 +35,9 @@ class Images:
         return len(self.y)
 
     def take(self, index: Tensor | slice) -> "Images":
-        return Images(self.x[index], self.y[index])
+        if isinstance(index, slice):
+            return Images(self.x[index], self.y[index])
+        return Images(self.x.index_select(0, index), self.y.index_select(0, index))
 
     def to(self, device: torch.device) -> "Images":
         return Images(self.x.to(device), self.y.to(device))

@@ -49,7 +49,12 @@ class Reference:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         torch.backends.cudnn.benchmark = True
         self.loader = DataLoader(
-            dataset, batch_size, shuffle=True, drop_last=True, num_workers=len(os.sched_getaffinity(0))
+            dataset,
+            batch_size,
+            shuffle=True,
+            drop_last=True,
+            num_workers=len(os.sched_getaffinity(0)),
+            multiprocessing_context="fork",
         )
         self.batch_size, self.net = batch_size, model
         if model:
