@@ -141,11 +141,16 @@ def report_figures(*names):
     return [_shown(f"<results>/figures/{name}", "figure") for name in names]
 
 
-def benchmark_results():
-    """What the benchmark leaves, where it has been run: the report then shows it."""
-    tables = [f"<results>/tables/{name}.csv" for name in ("benchmark", "benchmark_breakdown")]
-    done = Path("results", STUDY.study, "tables", "benchmark.csv").exists()
-    return [*tables, "<results>/figures/benchmark.svg"] if done else []
+def on_demand_results():
+    """What the targets beside `all` leave, where they have been run: the report then shows it."""
+    leaves = {
+        "benchmark": ["tables/benchmark.csv", "tables/benchmark_breakdown.csv", "figures/benchmark.svg"],
+        "speedrun": ["tables/speedrun.csv"],
+        "speedrun_ablation": ["tables/speedrun_ablation.csv"],
+    }
+    tables = Path("results", STUDY.study, "tables")
+    done = [name for name in leaves if (tables / f"{name}.csv").exists()]
+    return [f"<results>/{path}" for name in done for path in leaves[name]]
 
 
 def report_tables(*names):

@@ -27,7 +27,7 @@ rule study_report:
         tables=[rules.task1_tables.output, rules.task2_tables.output, rules.task3_tables.output],
         figures=[rules.task1_figures.output, rules.task2_figures.output, rules.task3_figures.output],
         galleries=expand(rules.galleries.output, task=GALLERIES),
-        benchmark=benchmark_results(),
+        on_demand=on_demand_results(),
         templates=REPORT_TEMPLATES,
     output:
         report(

@@ -18,7 +18,7 @@ import torch
 from trainkit import benchmarks, datasets, models, profiling
 from trainkit import device as devices
 from trainkit.augment import Pipeline
-from trainkit.device import Clock
+from trainkit.device import Clock, Numerics
 from trainkit.engine import EVAL_BATCH, Trainer, print_line
 from trainkit.errors import StudyError, run_program
 from trainkit.files import read_json, write_json
@@ -142,8 +142,9 @@ class Project(Measured):
     def __init__(self, args: argparse.Namespace) -> None:
         workload = Workload.model_validate_json(args.workload)
         hardware = read_json(args.hardware)
-        self.device = devices.acquire(args.threads, deterministic=False)
-        self.precision = devices.measured_precision(workload.model, hardware) if workload.model else "float32"
+        self.device = devices.acquire(min(args.threads, hardware["threads"]), deterministic=False)
+        numerics = devices.measured(workload.model, hardware) if workload.model else Numerics()
+        self.precision = numerics.precision
         images, evaluated = load(args.data, workload)
         generator = torch.Generator(self.device).manual_seed(0)
         mean, std = datasets.MEAN[workload.dataset], datasets.STD[workload.dataset]
@@ -159,7 +160,7 @@ class Project(Measured):
         )
         torch.manual_seed(0)
         model = network(workload) or torch.nn.Identity()
-        self.trainer = Trainer(recipe, model, splits, self.pipeline, generator, self.precision)
+        self.trainer = Trainer(recipe, model, splits, self.pipeline, generator, numerics)
         self.batch_size, self.trains = self.trainer.batch_size, workload.model is not None
         if self.trains:
             self.trainer.model.train()

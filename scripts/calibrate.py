@@ -32,9 +32,9 @@ def main() -> None:
     trainers = []
     for text in (args.spec, args.reference):
         spec = RunSpec.model_validate_json(text)
-        device = devices.acquire(args.threads, spec.deterministic)
-        precision = devices.precision(spec, hardware)
-        trainers.append(runs.prepare(spec, 0, device, precision, args.data).trainer)
+        device = devices.acquire(min(args.threads, hardware["threads"]), spec.deterministic)
+        numerics = devices.numerics(spec, hardware)
+        trainers.append(runs.prepare(spec, 0, device, numerics, args.data).trainer)
     for trainer in trainers:
         trainer.model.train()
         trainer.warm_up()

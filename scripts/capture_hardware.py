@@ -20,7 +20,10 @@ def main() -> None:
     args = parser.parse_args()
     device = devices.acquire(args.threads, deterministic=False)
     facts = hardware.describe()
-    facts["threads"] = torch.get_num_threads()
+    facts["threads_images_per_second"] = precision.measure_threads(device, devices.thread_counts())
+    rates = facts["threads_images_per_second"]
+    facts["threads"] = int(max(rates, key=lambda count: rates[count]))
+    torch.set_num_threads(min(args.threads, facts["threads"]))
     facts["matrix_product_gflops"] = {
         name: profiling.matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")
     }

@@ -11,7 +11,7 @@ from trainkit import datasets, runs
 from trainkit import device as devices
 from trainkit.augment import Pipeline
 from trainkit.datasets import Images
-from trainkit.device import Clock, autocast
+from trainkit.device import Clock, Numerics, autocast
 from trainkit.engine import SECONDS_BETWEEN_LINES, print_line
 from trainkit.errors import run_program
 from trainkit.files import atomic, read_json, sha256_of_file, write_json
@@ -32,42 +32,45 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="what they cost, as JSON")
     args = parser.parse_args()
     spec = FeatureSpec.model_validate_json(args.spec)
-    device = devices.acquire(args.threads, spec.deterministic)
-    inference = devices.precision(spec, read_json(args.hardware))
+    hardware = read_json(args.hardware)
+    device = devices.acquire(min(args.threads, hardware["threads"]), spec.deterministic)
+    numerics = devices.numerics(spec, hardware)
     base = efficientnet_lite0.base(spec.model, args.weights)
-    base.to(device, memory_format=torch.channels_last).eval()  # BatchNorm's statistics stay too
-    pipeline = Pipeline(Augment(), efficientnet_lite0.MEAN, efficientnet_lite0.STD, torch.Generator(device))
+    base.to(device, memory_format=numerics.memory_format).eval()  # BatchNorm's statistics stay too
+    height, width, channels = datasets.SHAPES[spec.dataset]
+    mean, std = efficientnet_lite0.MEAN[:channels], efficientnet_lite0.STD[:channels]
+    pipeline = Pipeline(Augment(), mean, std, torch.Generator(device))
     splits = datasets.load_splits(args.data, spec.split, spec.train_images)
     parts = {part: getattr(splits, part).to(device) for part in datasets.PARTS}
     clock = Clock(device)
     tensors = {}
     for part, images in parts.items():
-        tensors[f"{part}_x"] = compute(base, images, pipeline, inference, f"{spec.name}: {part} features")
+        tensors[f"{part}_x"] = compute(base, images, pipeline, numerics, f"{spec.name}: {part} features")
         tensors[f"{part}_y"] = images.y.cpu()
-    height, width, channels = datasets.SHAPES[spec.dataset]
     facts = {
         "seconds": clock.lap(),
         "params": sum(p.numel() for p in base.parameters()),
         "multiply_adds": runs.count_multiply_adds(
             base, torch.zeros(1, channels, height, width, device=device)
         ),
-        "precision": inference,
+        "precision": numerics.precision,
     }
     with atomic(args.out) as path:
         save_file(tensors, path)
     write_json(args.manifest, {**facts, "sha256": sha256_of_file(args.out)})
-    print_line(f"{spec.name}: {facts['seconds']:.1f} s for the features, {inference}")
+    print_line(f"{spec.name}: {facts['seconds']:.1f} s for the features, {numerics.precision}")
 
 
 @torch.inference_mode()
 def compute(
-    base: torch.nn.Module, images: Images, pipeline: Pipeline, precision: str, what: str
+    base: torch.nn.Module, images: Images, pipeline: Pipeline, numerics: Numerics, what: str
 ) -> torch.Tensor:
     """``(N, features) float16`` of images of ``(N, H, W, C) uint8``."""
     done, began, shown = [], time.monotonic(), time.monotonic()
     for start in range(0, len(images), BATCH):
         x = pipeline.evaluate(images.x[start : start + BATCH])
-        with autocast(images.x.device, precision):
+        x = x.contiguous(memory_format=numerics.memory_format)
+        with autocast(images.x.device, numerics.precision):
             done.append(base(x).to(torch.float16).cpu())
         now = time.monotonic()
         if now - shown > SECONDS_BETWEEN_LINES:

@@ -68,7 +68,8 @@ def render(results: Results, study: Path, preset: str) -> str:
         contest_answer=contest_answer(contest),
         architectures=tables.task3_architectures(results),
         benchmark=optional_rows(study / "tables" / "benchmark.csv"),
-        breakdown=optional_rows(study / "tables" / "benchmark_breakdown.csv"),
+        speedrun=optional_rows(study / "tables" / "speedrun.csv"),
+        ablation=optional_rows(study / "tables" / "speedrun_ablation.csv"),
     )
 
 

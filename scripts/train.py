@@ -42,10 +42,10 @@ def main() -> None:
     args = arguments()
     spec = RunSpec.model_validate_json(args.spec)
     hardware = read_json(args.hardware)
-    device = devices.acquire(args.threads, spec.deterministic)
-    precision = devices.precision(spec, hardware)
+    device = devices.acquire(min(args.threads, hardware["threads"]), spec.deterministic)
+    numerics = devices.numerics(spec, hardware)
     run = runs.prepare(
-        spec, args.seed, device, precision, args.data, args.weights, args.features, args.features_manifest
+        spec, args.seed, device, numerics, args.data, args.weights, args.features, args.features_manifest
     )
     run.trainer.seconds.load = time.perf_counter() - BEGAN
 
@@ -81,7 +81,8 @@ def main() -> None:
         budget_seconds=budget_seconds,
         peak_memory_mb=peak_memory_mb(device),
         device=torch.cuda.get_device_name(device) if device.type == "cuda" else hardware["cpu"]["model"],
-        precision=precision,
+        precision=numerics.precision,
+        layout=numerics.layout,
         threads=torch.get_num_threads(),
         deterministic=spec.deterministic or device.type == "cpu",
         spec=spec.model_dump(mode="json"),
@@ -96,7 +97,7 @@ def main() -> None:
     tta = f" ({100 * outcome.tta.accuracy:.2f}% with test-time augmentation)" if outcome.tta else ""
     say(
         f"test {100 * outcome.test.accuracy:.2f}%{tta}, validation {100 * outcome.val.accuracy:.2f}%, "
-        f"{seconds.train:.1f} s of training in {seconds.total:.1f} s ({precision})"
+        f"{seconds.train:.1f} s of training in {seconds.total:.1f} s ({numerics.precision})"
     )
 
 

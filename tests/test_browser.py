@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Project, under_ci
 from playwright.sync_api import Page, sync_playwright
+from project import Project, under_ci
 
 pytestmark = pytest.mark.slow
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import ROOT, copy_project, under_ci
+from project import ROOT, copy_project, under_ci
 
 from trainkit.config import load_study
 from trainkit.record import read_record

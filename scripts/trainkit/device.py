@@ -1,27 +1,40 @@
 """The device of a run: which one, how many threads, which precision, and its clock."""
 
 import ctypes
+import math
 import os
 import sys
 import time
+from dataclasses import dataclass, replace
 from typing import Any
 
 import psutil
 import torch
 
 from trainkit import models
+from trainkit.limits import limits
 from trainkit.spec import FeatureSpec, Model, RunSpec
 
 Precision = str  # "float32" or "bfloat16"
+CHANNELS_LAST = "channels_last"
+MEMORY_FORMATS = {CHANNELS_LAST: torch.channels_last, "contiguous": torch.contiguous_format}
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """In which precision a network computes, and how its tensors lie in memory."""
+
+    precision: Precision = "float32"
+    layout: str = CHANNELS_LAST
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        return MEMORY_FORMATS[self.layout]
 
 
 def acquire(threads: int, deterministic: bool) -> torch.device:
-    """The device to train on, set up: the first visible GPU, else the CPU.
-
-    On a CPU, one thread a physical core at most: a second one on the same core only waits.
-    """
-    physical = psutil.cpu_count(logical=False) or threads
-    torch.set_num_threads(max(1, min(threads, physical, len(os.sched_getaffinity(0)))))
+    """The device to train on, set up: the first visible GPU, else the CPU with so many threads."""
+    torch.set_num_threads(max(1, min(threads, *thread_counts())))
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -31,6 +44,16 @@ def acquire(threads: int, deterministic: bool) -> torch.device:
         return torch.device("cuda", 0)
     keep_freed_memory()
     return torch.device("cpu")
+
+
+def thread_counts() -> list[int]:
+    """How many threads could be best on this CPU: one a physical core, or one a logical one."""
+    logical = len(os.sched_getaffinity(0))
+    quota = limits()["cpus_by_cgroup_quota"]
+    if quota is not None:
+        logical = min(logical, max(1, math.ceil(quota)))
+    physical = min(psutil.cpu_count(logical=False) or logical, logical)
+    return sorted({physical, logical})
 
 
 def keep_freed_memory() -> None:
@@ -48,20 +71,23 @@ def keep_freed_memory() -> None:
             libc.mallopt(m_top_pad, 64 * 2**20)
 
 
-def precision(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Precision:
-    """The precision of a run: the recipe's, or the one measured faster on this machine."""
+def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
+    """Precision and layout of a run: the recipe's, or those measured faster on this machine."""
     if isinstance(spec, FeatureSpec):
-        return measured_precision(spec.model, hardware, "inference")
-    if spec.recipe.precision != "auto":
-        return spec.recipe.precision
-    if spec.frozen:
-        return hardware["precision"]["linear"]["training"]["choice"]
-    return measured_precision(spec.model, hardware)
+        return measured(spec.model, hardware, "inference")
+    found = of_family("linear", hardware) if spec.frozen else measured(spec.model, hardware)
+    chosen = {key: getattr(spec.recipe, key) for key in ("precision", "layout")}
+    return replace(found, **{key: value for key, value in chosen.items() if value != "auto"})
 
 
-def measured_precision(model: Model, hardware: dict[str, Any], use: str = "training") -> Precision:
-    """The precision measured faster for networks of a model's family, in training or inference."""
-    return hardware["precision"][models.module(model.name).FAMILY][use]["choice"]
+def measured(model: Model, hardware: dict[str, Any], use: str = "training") -> Numerics:
+    """What was measured fastest for networks of a model's family, in training or inference."""
+    return of_family(models.module(model.name).FAMILY, hardware, use)
+
+
+def of_family(family: str, hardware: dict[str, Any], use: str = "training") -> Numerics:
+    found = hardware["precision"][family][use]
+    return Numerics(found["choice"], found["layout"])
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from trainkit import memory, optim
 from trainkit.augment import PLAIN_VIEW, TEST_TIME_VIEWS, Pipeline, Views, mirror_half
 from trainkit.datasets import Images, Splits
-from trainkit.device import Clock, Precision, autocast
+from trainkit.device import Clock, Numerics, autocast
 from trainkit.errors import StudyError
 from trainkit.optim import schedules
 from trainkit.spec import Recipe
@@ -70,12 +70,12 @@ class Trainer:
         splits: Splits,
         pipeline: Pipeline | None,
         generator: torch.Generator,
-        precision: Precision,
+        numerics: Numerics,
     ) -> None:
         self.recipe, self.splits, self.pipeline, self.generator = recipe, splits, pipeline, generator
-        self.device, self.precision = generator.device, precision
+        self.device, self.numerics = generator.device, numerics
         self.seconds = Seconds()
-        self.model = model.to(self.device, memory_format=torch.channels_last)
+        self.model = model.to(self.device, memory_format=numerics.memory_format)
         self.forward = torch.compile(self.model) if recipe.compile else self.model
         self.optimizer = optim.build(recipe.optimizer, self.model)
         self.lookahead = optim.lookahead(recipe.optimizer, self.optimizer)
@@ -93,7 +93,8 @@ class Trainer:
         x = self.pipeline.train(batch.x) if self.pipeline else batch.x
         if self.pixels:
             x = F.interpolate(x, (self.pixels, self.pixels), mode="bilinear", antialias=True)
-        with autocast(self.device, self.precision):
+        x = x.contiguous(memory_format=self.numerics.memory_format) if self.pipeline else x
+        with autocast(self.device, self.numerics.precision):
             logits = self.forward(x) if compiled else self.model(x)
         return F.cross_entropy(logits.float(), batch.y, label_smoothing=self.recipe.label_smoothing), logits
 
@@ -157,8 +158,9 @@ class Trainer:
         logits = []
         for start in range(0, len(images), EVAL_BATCH):
             x = images.x[start : start + EVAL_BATCH]
-            x = self.pipeline.evaluate(x) if self.pipeline else x
-            with autocast(self.device, self.precision):
+            if self.pipeline:
+                x = self.pipeline.evaluate(x).contiguous(memory_format=self.numerics.memory_format)
+            with autocast(self.device, self.numerics.precision):
                 logits.append(sum(weight * self.model(view(x)).float() for weight, view in views))
         self.model.train()
         together = torch.cat(logits)

@@ -11,6 +11,8 @@ from typing import Any
 
 import psutil
 
+from trainkit.limits import limits, read_int, to_int
+
 INSTRUCTION_SETS = {
     "AVX2": "avx2",
     "AVX512": "avx512f",
@@ -93,10 +95,10 @@ def cpu() -> dict[str, Any]:
     facts = lscpu()
     flags = set(facts.get("Flags", "").split())
     frequency = psutil.cpu_freq()
-    base = _read_int("/sys/devices/system/cpu/cpu0/cpufreq/base_frequency")
+    base = read_int("/sys/devices/system/cpu/cpu0/cpufreq/base_frequency")
     return {
         "model": facts.get("Model name") or platform.processor() or platform.machine(),
-        "sockets": _int(facts.get("Socket(s)")),
+        "sockets": to_int(facts.get("Socket(s)")),
         "physical_cores": psutil.cpu_count(logical=False),
         "logical_cores": psutil.cpu_count(logical=True),
         "clock_base_mhz": None if base is None else base / 1000,
@@ -137,36 +139,7 @@ def current_clock() -> float | None:
     return round(sum(clocks) / len(clocks), 1) if clocks else None
 
 
-# -- Limits and system ---------------------------------------------------------------------
-
-
-def limits() -> dict[str, Any]:
-    """What a process here may really use: CPUs by affinity and by quota, memory by cgroup."""
-    quota, memory = None, None
-    for folder in _cgroup_folders():
-        match (_read(folder / "cpu.max") or "max").split():
-            case [amount, period] if amount != "max":
-                allowed = int(amount) / int(period)
-                quota = allowed if quota is None else min(quota, allowed)
-        limit = _read_int(folder / "memory.max")
-        if limit is not None:
-            memory = limit if memory is None else min(memory, limit)
-    return {
-        "cpus_by_affinity": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
-        "cpus_by_cgroup_quota": quota,
-        "memory_mb_by_cgroup": None if memory is None else memory // 2**20,
-        "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
-    }
-
-
-def _cgroup_folders() -> list[Path]:
-    """This process's cgroup (v2) and those above it: each may set a limit."""
-    root = Path("/sys/fs/cgroup")
-    line = next((x for x in (_read("/proc/self/cgroup") or "").splitlines() if x.startswith("0::")), None)
-    if line is None:
-        return []
-    own = root / line.removeprefix("0::").strip("/")
-    return [own, *[parent for parent in own.parents if parent == root or root in parent.parents]]
+# -- System --------------------------------------------------------------------------------
 
 
 def system() -> dict[str, str]:
@@ -175,21 +148,6 @@ def system() -> dict[str, str]:
     except OSError:
         name = platform.system()
     return {"os": name, "kernel": platform.release(), "python": platform.python_version()}
-
-
-def _read(path: str | Path) -> str | None:
-    try:
-        return Path(path).read_text().strip()
-    except OSError:
-        return None
-
-
-def _read_int(path: str | Path) -> int | None:
-    return _int(_read(path))
-
-
-def _int(text: str | None) -> int | None:
-    return int(text) if text and text.isdigit() else None
 
 
 # -- The table -----------------------------------------------------------------------------
@@ -232,6 +190,8 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
             f"{held['memory_mb_by_cgroup']} MiB" if held["memory_mb_by_cgroup"] else "no limit",
         ),
     ]
+    tried = ", ".join(f"{count}: {rate:.0f}" for count, rate in hardware["threads_images_per_second"].items())
+    rows.append(("CPU threads of a run", f"{hardware['threads']} (images/s by threads: {tried})"))
     for precision, rate in hardware["matrix_product_gflops"].items():
         rows.append((f"Matrix product, {precision}", f"{rate:.0f} GFLOP/s measured"))
     for family, measured in hardware["precision"].items():
@@ -240,7 +200,8 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
         rows.append(
             (
                 f"Precision, {family}",
-                f"{training['choice']} (bfloat16 trains {gain:.2f} times as fast as float32)",
+                f"{training['choice']} (bfloat16 trains {gain:.2f} times as fast as float32), "
+                f"{training['layout']}",
             )
         )
     return rows

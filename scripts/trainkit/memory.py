@@ -6,8 +6,8 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from trainkit import hardware
 from trainkit.errors import StudyError
+from trainkit.limits import limits
 
 STATES = 3  # a gradient, and at most two moments, beside each trainable weight
 
@@ -57,5 +57,5 @@ def free_bytes(device: torch.device) -> int:
         reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
         return torch.cuda.mem_get_info(device)[0] + reserved
     available = psutil.virtual_memory().available
-    limit = hardware.limits()["memory_mb_by_cgroup"]
+    limit = limits()["memory_mb_by_cgroup"]
     return available if limit is None else min(available, limit * 2**20 - psutil.Process().memory_info().rss)

@@ -1,18 +1,24 @@
-"""Which precision is faster on this machine, measured on a small stand-in for each kind of network.
+"""Which precision, memory layout and number of threads are fastest on this machine.
+
+Measured on a small stand-in for each kind of network.
 
 bfloat16 is several times faster where the processor has instructions for it, and several times
 slower where it has none, or for depthwise convolutions on a CPU. The stand-ins are written out here, so that
 editing an architecture does not change what is measured.
 """
 
+import copy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from trainkit.device import Clock, autocast
+from trainkit.device import CHANNELS_LAST, MEMORY_FORMATS, Clock, autocast
 
 BATCH, ROUNDS = 128, 6
+MARGIN = 1.1  # timings of a shared machine differ by so much without a reason
+PRECISIONS = ("float32", "bfloat16")
+LAYOUTS = tuple(MEMORY_FORMATS)
 
 
 class _Permuted(nn.Module):
@@ -70,31 +76,66 @@ STAND_INS = {
 
 
 def measure(device: torch.device) -> dict[str, Any]:
-    """For each family, training and inference: images a second by precision, and the choice."""
-    return {
-        family: {
-            "training": _compare(family, device, training=True),
-            "inference": _compare(family, device, training=False),
-        }
-        for family in STAND_INS
-    }
+    """For each family, training and inference: images a second by precision, and the choices.
+
+    Each precision is tried in channels_last memory, then the faster one in contiguous memory too.
+    """
+    facts = {}
+    for family in STAND_INS:
+        facts[family] = {}
+        for use in ("training", "inference"):
+            rates = _rates(family, device, use == "training", [(p, CHANNELS_LAST) for p in PRECISIONS])
+            choice = max(PRECISIONS, key=lambda precision: rates[precision, CHANNELS_LAST])
+            both = _rates(family, device, use == "training", [(choice, layout) for layout in LAYOUTS])
+            facts[family][use] = {
+                **{precision: rates[precision, CHANNELS_LAST] for precision in PRECISIONS},
+                "choice": choice,
+                **{layout: both[choice, layout] for layout in LAYOUTS},
+                "layout": better_layout({layout: both[choice, layout] for layout in LAYOUTS}),
+            }
+    return facts
 
 
-def _compare(family: str, device: torch.device, training: bool) -> dict[str, Any]:
-    model, x = STAND_INS[family]()
-    model.to(device, memory_format=torch.channels_last).train(training)
-    x = x.to(device)
-    if x.ndim == 4:
-        x = x.contiguous(memory_format=torch.channels_last)
-    seconds: dict[str, list[float]] = {"float32": [], "bfloat16": []}
-    for _ in range(ROUNDS + 1):  # in turn, so that a change of the machine's speed hits both
-        for precision, times in seconds.items():
+def better_layout(rates: dict[str, float]) -> str:
+    """channels_last, unless contiguous memory is faster by more than chance makes it."""
+    return "contiguous" if rates["contiguous"] > MARGIN * rates[CHANNELS_LAST] else CHANNELS_LAST
+
+
+def measure_threads(device: torch.device, candidates: list[int]) -> dict[str, float]:
+    """Images a second that the convolutional stand-in trains with each number of CPU threads."""
+    before = torch.get_num_threads()
+    rates = {}
+    for count in candidates:
+        torch.set_num_threads(count)
+        rates[str(count)] = max(
+            _rates("convolution", device, True, [(p, CHANNELS_LAST) for p in PRECISIONS]).values()
+        )
+    torch.set_num_threads(before)
+    return rates
+
+
+def _rates(
+    family: str, device: torch.device, training: bool, variants: list[tuple[str, str]]
+) -> dict[tuple[str, str], float]:
+    """Images a second of each precision and layout."""
+    model, example = STAND_INS[family]()
+    models = {}
+    for layout in {layout for _, layout in variants}:
+        memory_format = MEMORY_FORMATS[layout]
+        x = example.to(device)
+        models[layout] = (
+            copy.deepcopy(model).to(device, memory_format=memory_format).train(training),
+            x.contiguous(memory_format=memory_format) if x.ndim == 4 else x,
+        )
+    seconds: dict[tuple[str, str], list[float]] = {variant: [] for variant in variants}
+    for _ in range(ROUNDS + 1):  # in turn, so that a change of the machine's speed hits all
+        for (precision, layout), times in seconds.items():
+            network, x = models[layout]
             clock = Clock(device)
             with torch.set_grad_enabled(training), autocast(device, precision):
-                out = model(x)
+                out = network(x)
             if training:
                 out.float().square().mean().backward()
             times.append(clock.lap())
     # The fastest round: other work on the machine only ever slows one down.
-    rates = {precision: round(BATCH / min(times[1:]), 1) for precision, times in seconds.items()}
-    return {**rates, "choice": max(rates, key=lambda precision: rates[precision])}
+    return {variant: round(BATCH / min(times[1:]), 1) for variant, times in seconds.items()}

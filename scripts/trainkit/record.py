@@ -60,6 +60,7 @@ class RunRecord(BaseModel):
     peak_memory_mb: float
     device: str
     precision: str
+    layout: str
     threads: int
     deterministic: bool
     spec: dict[str, Any]

@@ -10,7 +10,7 @@ from torch import nn
 from trainkit import datasets, models
 from trainkit.augment import Pipeline
 from trainkit.datasets import PARTS, Images, Splits
-from trainkit.device import Precision
+from trainkit.device import Numerics
 from trainkit.engine import Trainer
 from trainkit.files import read_json
 from trainkit.spec import Model, RunSpec
@@ -31,7 +31,7 @@ def prepare(
     spec: RunSpec,
     seed: int,
     device: torch.device,
-    precision: Precision,
+    numerics: Numerics,
     data: Path,
     weights: Path | None = None,
     features: Path | None = None,
@@ -57,7 +57,7 @@ def prepare(
             model.initialise(pipeline.evaluate(splits.train.x[: models.IMAGES_NEEDED].to(device)).cpu())
     on_device = Splits(*(getattr(splits, part).to(device) for part in PARTS))
     multiply_adds = base_multiply_adds + count_multiply_adds(model, example)
-    trainer = Trainer(spec.recipe, model, on_device, pipeline, generator, precision)
+    trainer = Trainer(spec.recipe, model, on_device, pipeline, generator, numerics)
     return Run(trainer, base_count + count, count, multiply_adds, seconds)
 
 

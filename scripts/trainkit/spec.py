@@ -201,6 +201,7 @@ class Recipe(Strict):
         False, description="test a second time, averaged over mirrored and shifted images"
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    layout: Literal["auto", "channels_last", "contiguous"] = "auto"
     compile: bool = False
     train_images: int | None = Field(
         None, ge=10, description="train on this many images only (the first of the fixed split)"

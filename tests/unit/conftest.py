@@ -92,6 +92,7 @@ def run_record(
         "peak_memory_mb": 300.0,
         "device": "Some CPU",
         "precision": "float32",
+        "layout": "channels_last",
         "threads": 2,
         "deterministic": True,
         "spec": {"recipe": recipe},

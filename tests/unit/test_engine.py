@@ -8,12 +8,14 @@ import torch
 from trainkit import models
 from trainkit.augment import TEST_TIME_VIEWS, Pipeline
 from trainkit.datasets import PARTS, Images, Splits
+from trainkit.device import Numerics
 from trainkit.engine import Evaluation, Outcome, Trainer
 from trainkit.errors import StudyError
 from trainkit.spec import Augment, ConvNet, Dense, Recipe, ResNet
 
 SHAPE, CLASSES, TRAIN = (8, 8, 1), 3, 60
 CONVNET = ConvNet(name="convnet", stages=[[4], [6]], dropout=0.1)
+PLAIN = Numerics()
 DENSE = Dense(name="dense", hidden=8)
 
 
@@ -37,13 +39,18 @@ def recipe(**changes: Any) -> Recipe:
 
 
 def trainer(
-    recipe: Recipe, seed: int = 0, data: Splits | None = None, model: Any = CONVNET, kind: type = Trainer
+    recipe: Recipe,
+    seed: int = 0,
+    data: Splits | None = None,
+    model: Any = CONVNET,
+    kind: type = Trainer,
+    numerics: Numerics = PLAIN,
 ) -> Trainer:
     torch.manual_seed(seed)
     generator = torch.Generator().manual_seed(seed)
     pipeline = Pipeline(recipe.augment, (0.3,), (0.3,), generator)
     network = models.build(model, SHAPE, CLASSES)
-    return kind(recipe, network, data or splits(), pipeline, generator, "float32")
+    return kind(recipe, network, data or splits(), pipeline, generator, numerics)
 
 
 def fit(steps: int | None, *args: Any, **options: Any) -> tuple[Trainer, Outcome]:
@@ -375,3 +382,13 @@ def test_biases_learn_at_their_own_multiple_of_the_rate():
     subject = trainer(recipe(optimizer={"bias_factor": 10.0}))
     subject.step(next(subject.batches()), lr=0.01)
     assert [group["lr"] for group in subject.optimizer.param_groups] == [0.01, pytest.approx(0.1)]
+
+
+def test_the_memory_layout_changes_where_numbers_lie_and_not_what_is_learnt():
+    last, contiguous = (
+        fit(5, recipe(augment=Augment(translate=1)), numerics=Numerics("float32", layout))[0]
+        for layout in ("channels_last", "contiguous")
+    )
+    conv = next(m for m in contiguous.model.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels > 1)
+    assert conv.weight.is_contiguous()
+    assert torch.allclose(weights(last), weights(contiguous), atol=1e-4)

@@ -8,12 +8,26 @@ from pathlib import Path
 
 import psutil
 import pytest
+import torch
 
-from trainkit import hardware
+from trainkit import device as devices
+from trainkit import hardware, precision
+from trainkit import limits as process_limits
+from trainkit.config import load_study
+from trainkit.device import Numerics
+from trainkit.spec import ResNet
+
+ROOT = Path(__file__).resolve().parents[2]
 
 MEASURED = {
     "matrix_product_gflops": {"float32": 100.0},
-    "precision": {"linear": {"training": {"float32": 100.0, "bfloat16": 150.0, "choice": "bfloat16"}}},
+    "threads": 2,
+    "threads_images_per_second": {"1": 60.0, "2": 90.0},
+    "precision": {
+        "linear": {
+            "training": {"float32": 100.0, "bfloat16": 150.0, "choice": "bfloat16", "layout": "channels_last"}
+        }
+    },
 }
 
 
@@ -96,6 +110,56 @@ def test_measured_rates_and_choices_are_in_the_table():
     assert rows["Matrix product, float32"] == "100 GFLOP/s measured"
     assert "bfloat16" in rows["Precision, linear"]
     assert "1.50 times" in rows["Precision, linear"]
+    assert rows["Precision, linear"].endswith("channels_last")
+    assert rows["CPU threads of a run"] == "2 (images/s by threads: 1: 60, 2: 90)"
+
+
+# -- What is measured ------------------------------------------------------------------------------
+
+FOUND = {
+    family: {
+        "training": {"choice": "bfloat16", "layout": "contiguous"},
+        "inference": {"choice": "float32", "layout": "channels_last"},
+    }
+    for family in ("convolution", "linear")
+}
+
+
+def test_a_run_takes_what_was_measured_for_its_family_unless_the_recipe_says_otherwise():
+    model = ResNet(name="resnet")
+    assert devices.measured(model, {"precision": FOUND}) == Numerics("bfloat16", "contiguous")
+    assert devices.measured(model, {"precision": FOUND}, "inference") == Numerics("float32", "channels_last")
+    study = load_study(ROOT, {"preset": "smoke"})
+    spec = study.run_spec("cifar10-resnet")
+    assert devices.numerics(spec, {"precision": FOUND}) == Numerics("bfloat16", "contiguous")
+    recipe = spec.recipe.model_copy(update={"precision": "float32", "layout": "channels_last"})
+    assert devices.numerics(spec.model_copy(update={"recipe": recipe}), {"precision": FOUND}) == Numerics()
+
+
+def test_every_stand_in_is_measured_in_every_precision_and_layout():
+    facts = precision.measure(torch.device("cpu"))
+    assert set(facts) == set(precision.STAND_INS)
+    for uses in facts.values():
+        for found in uses.values():
+            assert found["choice"] == max(("float32", "bfloat16"), key=lambda name: found[name])
+            assert found["layout"] == precision.better_layout(found)
+
+
+def test_contiguous_memory_is_taken_only_where_it_is_clearly_faster():
+    assert precision.better_layout({"channels_last": 100.0, "contiguous": 105.0}) == "channels_last"
+    assert precision.better_layout({"channels_last": 100.0, "contiguous": 120.0}) == "contiguous"
+
+
+def test_threads_are_tried_and_put_back():
+    before = torch.get_num_threads()
+    rates = precision.measure_threads(torch.device("cpu"), [1])
+    assert rates["1"] > 0
+    assert torch.get_num_threads() == before
+
+
+def test_no_more_threads_are_tried_than_the_quota_allows(monkeypatch):
+    monkeypatch.setattr(devices, "limits", lambda: {"cpus_by_cgroup_quota": 1.0})
+    assert devices.thread_counts() == [1]
 
 
 # -- Limits ----------------------------------------------------------------------------------------
@@ -114,8 +178,8 @@ def cgroups(tmp_path, monkeypatch):
                 if text is not None:
                     (folder / name).write_text(text + "\n")
             folders.append(folder)
-        monkeypatch.setattr(hardware, "_cgroup_folders", lambda: folders)
-        return hardware.limits()
+        monkeypatch.setattr(process_limits, "cgroup_folders", lambda: folders)
+        return process_limits.limits()
 
     return make
 
@@ -139,6 +203,6 @@ def test_the_tightest_limit_of_a_process_and_its_parents_holds(cgroups, limits, 
 
 
 def test_a_cgroups_own_folder_comes_first_and_the_root_last():
-    folders = hardware._cgroup_folders()
+    folders = process_limits.cgroup_folders()
     assert all(parent == child.parent for child, parent in pairwise(folders))
     assert not folders or folders[-1] == Path("/sys/fs/cgroup")

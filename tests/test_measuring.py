@@ -5,7 +5,7 @@ import shutil
 
 import pandas as pd
 import pytest
-from conftest import Project
+from project import Project
 
 pytestmark = pytest.mark.slow
 
