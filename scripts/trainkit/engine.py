@@ -19,7 +19,7 @@ from trainkit.errors import StudyError
 from trainkit.optim import schedules
 from trainkit.spec import Recipe
 
-EVAL_BATCH = 1000
+EVAL_BATCH = 500
 SECONDS_BETWEEN_LINES = 5
 
 
@@ -125,7 +125,9 @@ class Trainer:
             yield train.take(index)
 
     def warm_up(self) -> None:
-        """Compile and initialise by one step whose effects are undone; its time is kept apart.
+        """Compile and initialise by a step whose effects are undone; its time is kept apart.
+
+        A CPU that compiles nothing needs a small one only: it just loads its libraries.
 
         Raises `StudyError` where the step would not fit into the device's memory.
         """
@@ -138,7 +140,9 @@ class Trainer:
         memory.check(
             self.device, self.model, lambda n: self.loss(first(slice(n)), False)[0], self.batch_size, there
         )
-        self.loss(first(slice(self.batch_size)))[0].backward()
+        whole = self.recipe.compile or self.device.type == "cuda"
+        count = self.batch_size if whole else min(self.batch_size, 16)
+        self.loss(first(slice(count)))[0].backward()
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             for key, value in self.model.named_buffers():
