@@ -1,4 +1,4 @@
-# The shortest way to 94% on CIFAR-10, and what each part of its recipe is worth.
+# Towards 94% on CIFAR-10 in the shortest time, and what each part of the recipe is worth.
 use rule train as speedrun_train with:
     wildcard_constraints:
         experiment=names_of("speedrun", "ablation"),

@@ -6,7 +6,7 @@ speed drifts slows both alike, and the one that waits does nothing.
 
 import argparse
 import multiprocessing
-import resource
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from trainkit import benchmarks, datasets, models, profiling
+from trainkit import benchmarks, datasets, memory, profiling, runs
 from trainkit import device as devices
 from trainkit.augment import Pipeline
 from trainkit.device import Clock, Numerics
@@ -55,17 +55,19 @@ def main() -> None:
 
 def measure(sides: dict[str, "Side"], args: argparse.Namespace) -> dict[str, Any]:
     """All facts of one workload; rates of every round are kept, so that a table can show the spread."""
+    print_line(f"{args.name}: warming up both sides, up to a minute for a large network on a CPU")
     steps = {name: side.ask("warm_up", args.seconds) for name, side in sides.items()}
+    began = time.monotonic()
     load = Load([side.process.pid for side in sides.values()])
     rounds: dict[str, list[float]] = {"project": [], "reference": [], "matrix_gflops": []}
     for count in range(args.pairs):
         rounds["matrix_gflops"].append(sides["project"].ask("matrix_gflops"))
         for name, side in sides.items():
             rounds[name].append(side.ask("images_per_second", steps[name]))
+        left = (time.monotonic() - began) / (count + 1) * (args.pairs - count - 1)
         print_line(
             f"{args.name}: pair {count + 1} of {args.pairs}, {rounds['project'][-1]:.0f} and "
-            f"{rounds['reference'][-1]:.0f} images/s, about "
-            f"{2.5 * args.seconds * (args.pairs - count - 1):.0f} s left"
+            f"{rounds['reference'][-1]:.0f} images/s, {left:.0f} s left"
         )
     facts = {"workload": args.name, "pairs": args.pairs, "rounds": rounds, "others_cpu": load.of_others()}
     for name, side in sides.items():
@@ -120,6 +122,7 @@ class Measured:
     """What both sides share: how many steps fill the time asked for, and the memory held."""
 
     batch_size: int
+    device: torch.device
 
     def images_per_second(self, steps: int) -> float:
         raise NotImplementedError
@@ -130,10 +133,7 @@ class Measured:
         return max(3, round(seconds * self.images_per_second(3) / self.batch_size))
 
     def memory_mb(self) -> float:
-        """The most memory that the process held: the GPU's where there is one."""
-        if torch.cuda.is_available():
-            return torch.cuda.max_memory_allocated() / 2**20
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        return memory.peak_mb(self.device)
 
 
 class Project(Measured):
@@ -142,7 +142,7 @@ class Project(Measured):
     def __init__(self, args: argparse.Namespace) -> None:
         workload = Workload.model_validate_json(args.workload)
         hardware = read_json(args.hardware)
-        self.device = devices.acquire(min(args.threads, hardware["threads"]), deterministic=False)
+        self.device = devices.acquire(args.threads, False, hardware)
         numerics = devices.measured(workload.model, hardware) if workload.model else Numerics()
         self.precision = numerics.precision
         images, evaluated = load(args.data, workload)
@@ -151,7 +151,7 @@ class Project(Measured):
         augment = Augment(translate=workload.translate, flip=workload.flip)
         self.pipeline = Pipeline(augment, mean, std, generator)
         splits = datasets.Splits(*(part.to(self.device) for part in (images, evaluated, evaluated)))
-        self.name = torch.cuda.get_device_name() if self.device.type == "cuda" else hardware["cpu"]["model"]
+        self.name = devices.name(self.device, hardware)
         recipe = Recipe(
             epochs=1,
             batch_size=workload.batch_size,
@@ -218,7 +218,7 @@ class UsualPipeline(Measured):
         torch.manual_seed(0)
         dataset = Photographs(images.x, images.y, change)
         self.reference = Reference(network(workload), dataset, workload.batch_size, LR)
-        self.batch_size = self.reference.batch_size
+        self.batch_size, self.device = self.reference.batch_size, self.reference.device
 
     def images_per_second(self, steps: int) -> float:
         return self.reference.images_per_second(steps)
@@ -260,10 +260,7 @@ def load(path: Path, workload: Workload) -> tuple[datasets.Images, datasets.Imag
 
 
 def network(workload: Workload) -> torch.nn.Module | None:
-    if workload.model is None:
-        return None
-    shape, classes = datasets.SHAPES[workload.dataset], len(datasets.CLASSES[workload.dataset])
-    return models.build(workload.model, shape, classes)
+    return runs.build_model(workload.dataset, workload.model, None) if workload.model else None
 
 
 if __name__ == "__main__":

@@ -32,7 +32,7 @@ def main() -> None:
     trainers = []
     for text in (args.spec, args.reference):
         spec = RunSpec.model_validate_json(text)
-        device = devices.acquire(min(args.threads, hardware["threads"]), spec.deterministic)
+        device = devices.acquire(args.threads, spec.deterministic, hardware)
         numerics = devices.numerics(spec, hardware)
         trainers.append(runs.prepare(spec, 0, device, numerics, args.data).trainer)
     for trainer in trainers:

@@ -21,9 +21,8 @@ def main() -> None:
     device = devices.acquire(args.threads, deterministic=False)
     facts = hardware.describe()
     facts["threads_images_per_second"] = precision.measure_threads(device, devices.thread_counts())
-    rates = facts["threads_images_per_second"]
-    facts["threads"] = int(max(rates, key=lambda count: rates[count]))
-    torch.set_num_threads(min(args.threads, facts["threads"]))
+    facts["threads"] = int(precision.clearly_best(facts["threads_images_per_second"]))
+    device = devices.acquire(args.threads, False, facts)
     facts["matrix_product_gflops"] = {
         name: profiling.matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")
     }

@@ -33,7 +33,7 @@ def main() -> None:
     args = parser.parse_args()
     spec = FeatureSpec.model_validate_json(args.spec)
     hardware = read_json(args.hardware)
-    device = devices.acquire(min(args.threads, hardware["threads"]), spec.deterministic)
+    device = devices.acquire(args.threads, spec.deterministic, hardware)
     numerics = devices.numerics(spec, hardware)
     base = efficientnet_lite0.base(spec.model, args.weights)
     base.to(device, memory_format=numerics.memory_format).eval()  # BatchNorm's statistics stay too

@@ -6,7 +6,6 @@ import time
 BEGAN = time.perf_counter()  # before the imports: they are part of what a run costs
 
 import csv  # noqa: E402
-import resource  # noqa: E402
 from datetime import UTC, datetime  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -14,7 +13,7 @@ import torch  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 
 from trainkit import device as devices  # noqa: E402
-from trainkit import digest, runs  # noqa: E402
+from trainkit import digest, memory, runs  # noqa: E402
 from trainkit.engine import Outcome, Trainer, print_line  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
 from trainkit.files import atomic, read_json, write_text  # noqa: E402
@@ -42,7 +41,7 @@ def main() -> None:
     args = arguments()
     spec = RunSpec.model_validate_json(args.spec)
     hardware = read_json(args.hardware)
-    device = devices.acquire(min(args.threads, hardware["threads"]), spec.deterministic)
+    device = devices.acquire(args.threads, spec.deterministic, hardware)
     numerics = devices.numerics(spec, hardware)
     run = runs.prepare(
         spec, args.seed, device, numerics, args.data, args.weights, args.features, args.features_manifest
@@ -79,8 +78,8 @@ def main() -> None:
         test_images=len(outcome.test.logits),
         seconds=RunSeconds(**vars(seconds), features=run.features_seconds),
         budget_seconds=budget_seconds,
-        peak_memory_mb=peak_memory_mb(device),
-        device=torch.cuda.get_device_name(device) if device.type == "cuda" else hardware["cpu"]["model"],
+        peak_memory_mb=memory.peak_mb(device),
+        device=devices.name(device, hardware),
         precision=numerics.precision,
         layout=numerics.layout,
         threads=torch.get_num_threads(),
@@ -114,13 +113,6 @@ def length(run: runs.Run, spec: RunSpec, calibration: Path | None) -> tuple[int 
     left = reference_steps - measured["finish_in_reference_steps"]
     steps = max(1, round(left / measured["ratio"]))
     return steps, reference_steps * measured["reference_seconds_per_step"]
-
-
-def peak_memory_mb(device: torch.device) -> float:
-    """The most memory held: the GPU's where there is one, else the process's."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device) / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def write(folder: Path, record: RunRecord, outcome: Outcome, trainer: Trainer) -> None:

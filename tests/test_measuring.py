@@ -25,7 +25,7 @@ def test_the_benchmark_has_a_row_a_workload_whose_numbers_fit_together(measured:
     assert (table.ratio_low <= table.ratio).all() and (table.ratio <= table.ratio_high).all()
     assert (table.project_images_per_second > 0).all() and (table.reference_images_per_second > 0).all()
     networks = table.drop(index="input-pipeline")
-    assert networks.fraction_of_peak.between(0.001, 3).all()  # a busy machine's peak may be low
+    assert networks.fraction_of_peak.between(0.001, 1.1).all()
     assert pd.isna(table.fraction_of_peak["input-pipeline"])
     # 2 operations a multiply-add, forward and twice backward, of 556 million (He et al. 2015)
     assert table.mflops_per_image["resnet18"] == pytest.approx(6 * 556, rel=0.02)

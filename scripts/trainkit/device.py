@@ -32,9 +32,15 @@ class Numerics:
         return MEMORY_FORMATS[self.layout]
 
 
-def acquire(threads: int, deterministic: bool) -> torch.device:
-    """The device to train on, set up: the first visible GPU, else the CPU with so many threads."""
-    torch.set_num_threads(max(1, min(threads, *thread_counts())))
+def acquire(threads: int, deterministic: bool, hardware: dict[str, Any] | None = None) -> torch.device:
+    """The device to train on, set up: the first visible GPU, else the CPU.
+
+    At most ``threads`` threads, and as many as were measured best on this machine; before it is
+    measured, one a physical core.
+    """
+    counts = thread_counts()
+    best = min(hardware["threads"], counts[-1]) if hardware else counts[0]
+    torch.set_num_threads(max(1, min(threads, best)))
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
@@ -92,6 +98,11 @@ def of_family(family: str, hardware: dict[str, Any], use: str = "training") -> N
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
+
+
+def name(device: torch.device, hardware: dict[str, Any]) -> str:
+    """The GPU's model, or the CPU's."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else hardware["cpu"]["model"]
 
 
 class Clock:

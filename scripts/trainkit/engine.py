@@ -195,12 +195,12 @@ class Trainer:
                 lr = self._rate(done / steps, plateau)
                 self.step(batch, lr)
                 done += 1
-                if progress.within(done, epoch):  # rarely: reading the loss waits for the device
-                    self._check_loss(first, epoch, steps, plateau)
+                if progress.within(done, epoch):  # rarely: reading the counts waits for the device
+                    self._read_counts(first, epoch, steps, plateau)
                 if done == steps:
                     break
-            self._check_loss(first, epoch, steps, plateau)
-            loss, accuracy = self._take_counts(done - first)
+            loss, correct = self._read_counts(first, epoch, steps, plateau)
+            self._counts.zero_()
             if done == steps:
                 self.finish()
             self.seconds.train += clock.lap()
@@ -212,7 +212,8 @@ class Trainer:
             history.append(
                 {
                     "epoch": epoch, "step": done, "seconds": self.seconds.train, "lr": lr,
-                    "train_loss": loss, "train_accuracy": accuracy,
+                    "train_loss": loss / (done - first),
+                    "train_accuracy": correct / ((done - first) * self.batch_size),
                     "val_loss": val.loss, "val_accuracy": val.accuracy,
                 }
             )  # fmt: skip
@@ -233,21 +234,21 @@ class Trainer:
         factor = schedules.factor(self.recipe.schedule, z)
         return self.recipe.optimizer.lr * factor * (plateau.factor if plateau else 1.0)
 
-    def _take_counts(self, steps: int) -> tuple[float, float]:
-        """Mean training loss and accuracy of an epoch of ``steps``."""
-        loss, correct, _ = self._counts.tolist()
-        self._counts.zero_()
-        return loss / steps, correct / (steps * self.batch_size)
+    def _read_counts(
+        self, first: int, epoch: int, steps: int, plateau: "_Plateau | None"
+    ) -> tuple[float, float]:
+        """Summed loss and correct answers of the epoch so far; ``first`` steps came before it.
 
-    def _check_loss(self, first: int, epoch: int, steps: int, plateau: "_Plateau | None") -> None:
-        """Stop a run whose loss is no number any more; ``first`` steps came before this epoch."""
-        loss, _, finite = self._counts.tolist()
+        Stops a run whose loss is no number any more.
+        """
+        loss, correct, finite = self._counts.tolist()
         if not math.isfinite(loss):
             step = first + int(finite)
             raise StudyError(
                 f"the training loss became {loss} in epoch {epoch}, step {step + 1}, at learning rate "
                 f"{self._rate(step / steps, plateau):.4g}; lower recipe.optimizer.lr of this experiment"
             )
+        return loss, correct
 
     def finish(self) -> None:
         """Lookahead's end: synchronise, and measure BatchNorm's statistics for the slow weights.

@@ -1,5 +1,6 @@
-"""Whether a training step fits into the device's memory, before it is tried."""
+"""Whether a training step fits into the device's memory, before it is tried, and what a run took."""
 
+import resource
 from collections.abc import Callable
 
 import psutil
@@ -49,6 +50,13 @@ def saved_bytes(forward: Callable[[], Tensor]) -> int:
     total = sum(storages.values())
     del result  # until here the graph kept every storage alive, so that no address came twice
     return total
+
+
+def peak_mb(device: torch.device) -> float:
+    """The most memory held: the GPU's where there is one, else the process's."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def free_bytes(device: torch.device) -> int:

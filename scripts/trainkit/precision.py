@@ -91,14 +91,15 @@ def measure(device: torch.device) -> dict[str, Any]:
                 **{precision: rates[precision, CHANNELS_LAST] for precision in PRECISIONS},
                 "choice": choice,
                 **{layout: both[choice, layout] for layout in LAYOUTS},
-                "layout": better_layout({layout: both[choice, layout] for layout in LAYOUTS}),
+                "layout": clearly_best({layout: both[choice, layout] for layout in LAYOUTS}),
             }
     return facts
 
 
-def better_layout(rates: dict[str, float]) -> str:
-    """channels_last, unless contiguous memory is faster by more than chance makes it."""
-    return "contiguous" if rates["contiguous"] > MARGIN * rates[CHANNELS_LAST] else CHANNELS_LAST
+def clearly_best(rates: dict[str, float]) -> str:
+    """The first choice, unless the fastest one beats it by more than chance does."""
+    first, fastest = next(iter(rates)), max(rates, key=lambda name: rates[name])
+    return fastest if rates[fastest] > MARGIN * rates[first] else first
 
 
 def measure_threads(device: torch.device, candidates: list[int]) -> dict[str, float]:

@@ -46,7 +46,7 @@ class Reference:
     """Trains ``model`` the usual way; without one, only reads the batches."""
 
     def __init__(self, model: nn.Module | None, dataset: Photographs, batch_size: int, lr: float) -> None:
-        self.device = "cuda" if torch.cuda.is_available() else "cpu"
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cudnn.benchmark = True
         self.loader = DataLoader(
             dataset,

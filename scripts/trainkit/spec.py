@@ -218,6 +218,8 @@ class Recipe(Strict):
             raise ValueError("schedule plateau needs until: it does not know its horizon")
         if self.until and self.schedule.name not in ("plateau", "constant"):
             raise ValueError("until (convergence) goes with schedule plateau or constant only")
+        if self.budget and self.resize:
+            raise ValueError("resize does not go with budget: its calibration needs steps of one cost")
         ends = [resize.until for resize in self.resize]
         if ends != sorted(set(ends)):
             raise ValueError("resize: each until must lie above the one before")

@@ -55,12 +55,15 @@ def test_it_takes_images_of_several_sizes(pixels):
 
 @pytest.mark.parametrize("shape", [(8, 30), (30, 8), (12, 12)])
 def test_the_update_keeps_directions_and_levels_singular_values(shape):
-    matrix = torch.randn(shape, generator=torch.Generator().manual_seed(3))
-    u, s, v = torch.linalg.svd(matrix, full_matrices=False)
-    out = orthogonal(matrix, steps=6)
-    levelled = torch.diag(u.T @ out @ v.T)
-    assert levelled.min() > 0.5 and levelled.max() < 1.4
-    assert levelled.max() / levelled.min() < 0.8 * s.max() / s.min()
+    rank = min(shape)
+    u, _, v = torch.linalg.svd(
+        torch.randn(shape, generator=torch.Generator().manual_seed(3)), full_matrices=False
+    )
+    out = orthogonal(u @ torch.diag(torch.linspace(1, 20, rank)) @ v, steps=6)
+    levelled = u.T @ out @ v.T
+    # Jordan's coefficients hold singular values within 0.68 and 1.13; bfloat16 adds some noise.
+    assert levelled.diag().min() > 0.65 and levelled.diag().max() < 1.2
+    assert (levelled - torch.diag(levelled.diag())).abs().max() < 0.05
 
 
 def test_a_step_of_muon_turns_the_filters_against_the_gradient_at_their_own_norm():

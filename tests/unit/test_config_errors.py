@@ -53,6 +53,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{RESNET}.model.depth", 21, "depth must be 18, 34 or 6n+2"),
     ("experiments.speedrun.recipe.resize.0.until", 2, "input should be less than 1, got 2"),
     (f"{SHALLOW}.recipe.resize", [{"until": 0.5, "pixels": 24}], "convnet takes images of one size"),
+    (f"{CONSTANT}.recipe.resize", [{"until": 0.5, "pixels": 24}], "resize does not go with budget"),
     ("benchmark.pairs", 0, "input should be greater than or equal to 1, got 0"),
     ("benchmark.workloads.resnet18.batchsize", 8, "unknown key; did you mean 'batch_size'?"),
     # unknown names

@@ -142,12 +142,25 @@ def test_every_stand_in_is_measured_in_every_precision_and_layout():
     for uses in facts.values():
         for found in uses.values():
             assert found["choice"] == max(("float32", "bfloat16"), key=lambda name: found[name])
-            assert found["layout"] == precision.better_layout(found)
+            layouts = {layout: found[layout] for layout in ("channels_last", "contiguous")}
+            assert found["layout"] == precision.clearly_best(layouts)
 
 
 def test_contiguous_memory_is_taken_only_where_it_is_clearly_faster():
-    assert precision.better_layout({"channels_last": 100.0, "contiguous": 105.0}) == "channels_last"
-    assert precision.better_layout({"channels_last": 100.0, "contiguous": 120.0}) == "contiguous"
+    assert precision.clearly_best({"channels_last": 100.0, "contiguous": 105.0}) == "channels_last"
+    assert precision.clearly_best({"channels_last": 100.0, "contiguous": 120.0}) == "contiguous"
+
+
+@pytest.mark.parametrize(("asked", "measured", "threads"), [(64, 8, 8), (64, 4, 4), (3, 8, 3), (64, 99, 8)])
+def test_a_run_has_the_threads_that_were_measured_best_even_above_the_physical_cores(
+    monkeypatch, asked, measured, threads
+):
+    taken = []
+    monkeypatch.setattr(devices, "thread_counts", lambda: [4, 8])
+    monkeypatch.setattr(torch, "set_num_threads", taken.append)
+    devices.acquire(asked, False, {"threads": measured})
+    devices.acquire(64, False)  # before the machine is measured: one a physical core
+    assert taken == [threads, 4]
 
 
 def test_threads_are_tried_and_put_back():

@@ -263,6 +263,16 @@ def test_speed_and_cost_are_those_of_the_runs(write_run):
     assert (row["seconds_per_epoch"], row["features_seconds"]) == (2.0, 3.0)
 
 
+def test_an_ablation_is_judged_on_validation_images_alone(write_run):
+    paths = [
+        write_run(name, seed, task="ablation", val_accuracy=val + 0.001 * seed, test_accuracy=test)
+        for name, val, test in [("whole", 0.90, 0.80), ("without", 0.88, 0.95)]
+        for seed in (0, 1)
+    ]
+    rows = by_name(TABLES["speedrun_ablation"](Results(paths)))
+    assert rows["without"]["difference"] == pytest.approx(-2.0)
+
+
 def test_the_speedrun_counts_the_augmented_test_for_the_augmented_accuracy_only(write_run):
     path = write_run("speedrun", 3, task="speedrun", test_accuracy=0.94, test_accuracy_tta=0.945)
     record = json.loads(path.read_text())
