@@ -19,9 +19,10 @@ from trainkit import benchmarks, datasets, memory, profiling, runs
 from trainkit import device as devices
 from trainkit.augment import Pipeline
 from trainkit.device import Clock, Numerics
-from trainkit.engine import EVAL_BATCH, Trainer, print_line
+from trainkit.engine import EVAL_BATCH, Trainer
 from trainkit.errors import StudyError, run_program
 from trainkit.files import read_json, write_json
+from trainkit.progress import print_line
 from trainkit.reference import Photographs, Reference, usual_transforms
 from trainkit.spec import Augment, Optimizer, Recipe, Workload
 

@@ -11,9 +11,10 @@ from statistics import median
 from trainkit import device as devices
 from trainkit import runs
 from trainkit.device import Clock
-from trainkit.engine import Trainer, print_line
+from trainkit.engine import Trainer
 from trainkit.errors import run_program
 from trainkit.files import read_json, write_json
+from trainkit.progress import print_line
 from trainkit.spec import RunSpec
 
 ROUNDS, STEPS = 9, 8

@@ -12,10 +12,10 @@ from trainkit import device as devices
 from trainkit.augment import Pipeline
 from trainkit.datasets import Images
 from trainkit.device import Clock, Numerics, autocast
-from trainkit.engine import SECONDS_BETWEEN_LINES, print_line
 from trainkit.errors import run_program
 from trainkit.files import atomic, read_json, sha256_of_file, write_json
 from trainkit.models import efficientnet_lite0
+from trainkit.progress import SECONDS_BETWEEN_LINES, print_line
 from trainkit.spec import Augment, FeatureSpec
 
 BATCH = 500

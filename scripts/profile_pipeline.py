@@ -18,9 +18,9 @@ from torchvision import transforms
 from trainkit import datasets, runs
 from trainkit import device as devices
 from trainkit.device import Clock
-from trainkit.engine import print_line
 from trainkit.errors import run_program
 from trainkit.files import atomic
+from trainkit.progress import print_line
 from trainkit.spec import RunSpec
 
 ROUNDS = 5

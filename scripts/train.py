@@ -6,6 +6,8 @@ import time
 BEGAN = time.perf_counter()  # before the imports: they are part of what a run costs
 
 import csv  # noqa: E402
+import hashlib  # noqa: E402
+import json  # noqa: E402
 from datetime import UTC, datetime  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -14,9 +16,11 @@ from safetensors.torch import save_file  # noqa: E402
 
 from trainkit import device as devices  # noqa: E402
 from trainkit import digest, memory, runs  # noqa: E402
-from trainkit.engine import Outcome, Trainer, print_line  # noqa: E402
+from trainkit.checkpoint import Checkpoints  # noqa: E402
+from trainkit.engine import Outcome, Trainer  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
 from trainkit.files import atomic, read_json, write_text  # noqa: E402
+from trainkit.progress import print_line  # noqa: E402
 from trainkit.record import RunRecord, RunSeconds, git_commit, package_versions  # noqa: E402
 from trainkit.spec import RunSpec  # noqa: E402
 
@@ -43,18 +47,25 @@ def main() -> None:
     hardware = read_json(args.hardware)
     device = devices.acquire(args.threads, spec.deterministic, hardware)
     numerics = devices.numerics(spec, hardware)
+    # Now, for the files may change while it trains.
+    code, commit = digest.run_digest(spec.model.name), git_commit(Path(__file__).parent)
+    data_sha256 = read_json(args.manifest)["sha256"]
     run = runs.prepare(
         spec, args.seed, device, numerics, args.data, args.weights, args.features, args.features_manifest
     )
+    run.trainer.began = BEGAN
     run.trainer.seconds.load = time.perf_counter() - BEGAN
 
     def say(line: str) -> None:
         print_line(f"{spec.name} seed {args.seed}: {line}")
 
     steps, budget_seconds = length(run, spec, args.calibration)
-    outcome = run.trainer.fit(steps, say)
+    key = key_of(spec, args.seed, steps, code, data_sha256, vars(numerics), torch.get_num_threads())
+    checkpoints = Checkpoints(args.out / "checkpoints", key)
+    run.trainer.interrupts.watch()
+    outcome = run.trainer.fit(steps, say, checkpoints)
     seconds = run.trainer.seconds
-    seconds.total = time.perf_counter() - BEGAN
+    seconds.total += time.perf_counter() - run.trainer.began
     record = RunRecord(
         experiment=spec.name,
         task=spec.task,
@@ -70,8 +81,9 @@ def main() -> None:
         train_images=len(run.trainer.splits.train),
         batch_size=run.trainer.batch_size,
         converged=outcome.converged,
-        val_accuracy=outcome.val.accuracy,
-        val_loss=outcome.val.loss,
+        resumed=outcome.resumed,
+        val_accuracy=outcome.val_accuracy,
+        val_loss=outcome.val_loss,
         test_accuracy=outcome.test.accuracy,
         test_loss=outcome.test.loss,
         test_accuracy_tta=outcome.tta.accuracy if outcome.tta else None,
@@ -85,17 +97,18 @@ def main() -> None:
         threads=torch.get_num_threads(),
         deterministic=spec.deterministic or device.type == "cpu",
         spec=spec.model_dump(mode="json"),
-        code_digest=digest.run_digest(spec.model.name),
-        git_commit=git_commit(Path(__file__).parent),
-        data_sha256=read_json(args.manifest)["sha256"],
+        code_digest=code,
+        git_commit=commit,
+        data_sha256=data_sha256,
         packages=package_versions(),
         hardware=hardware,
         finished=datetime.now(UTC).isoformat(timespec="seconds"),
     )
     write(args.out, record, outcome, run.trainer)
+    checkpoints.remove()
     tta = f" ({100 * outcome.tta.accuracy:.2f}% with test-time augmentation)" if outcome.tta else ""
     say(
-        f"test {100 * outcome.test.accuracy:.2f}%{tta}, validation {100 * outcome.val.accuracy:.2f}%, "
+        f"test {100 * outcome.test.accuracy:.2f}%{tta}, validation {100 * outcome.val_accuracy:.2f}%, "
         f"{seconds.train:.1f} s of training in {seconds.total:.1f} s ({numerics.precision})"
     )
 
@@ -113,6 +126,12 @@ def length(run: runs.Run, spec: RunSpec, calibration: Path | None) -> tuple[int 
     left = reference_steps - measured["finish_in_reference_steps"]
     steps = max(1, round(left / measured["ratio"]))
     return steps, reference_steps * measured["reference_seconds_per_step"]
+
+
+def key_of(spec: RunSpec, seed: int, *others: object) -> str:
+    """The digest of all that determines a run: two runs with one key go through the same states."""
+    parts = [spec.model_dump_json(exclude={"seeds", "title"}), seed, *others, package_versions()]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
 
 
 def write(folder: Path, record: RunRecord, outcome: Outcome, trainer: Trainer) -> None:

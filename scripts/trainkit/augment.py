@@ -112,14 +112,9 @@ def _reflected(index: Tensor, size: int) -> Tensor:
     return (size - 1) - ((size - 1) - index).abs()
 
 
-def mirror_half(x: Tensor, generator: torch.Generator) -> Tensor:
-    """Mirror half of the images, chosen at random, left-right. ``(N, H, W, C) uint8`` in and out.
-
-    Mirroring all of them after each epoch from then on shows every image from either side in turn
-    (Jordan 2024, arXiv 2404.00498, section 3.6).
-    """
-    chosen = torch.rand(len(x), generator=generator, device=x.device) < 0.5
-    return torch.where(chosen.view(-1, 1, 1, 1), x.flip(2), x)
+def mirrored(x: Tensor, which: Tensor) -> Tensor:
+    """Mirror the images ``which``, ``(N,) bool``, left-right. ``(N, H, W, C) uint8`` in and out."""
+    return torch.where(which.view(-1, 1, 1, 1), x.flip(2), x)
 
 
 def cutout(x: Tensor, side: int, generator: torch.Generator) -> Tensor:

@@ -1,7 +1,6 @@
 """The training loop: one for every network of the study, plain enough to read in one go."""
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -12,15 +11,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from trainkit import memory, optim
-from trainkit.augment import PLAIN_VIEW, TEST_TIME_VIEWS, Pipeline, Views, mirror_half
+from trainkit.augment import PLAIN_VIEW, TEST_TIME_VIEWS, Pipeline, Views, mirrored
+from trainkit.checkpoint import Checkpoints, State
 from trainkit.datasets import Images, Splits
 from trainkit.device import Clock, Numerics, autocast
 from trainkit.errors import StudyError
+from trainkit.interrupts import Interrupted, Interrupts
 from trainkit.optim import schedules
+from trainkit.progress import Progress
 from trainkit.spec import Recipe
 
 EVAL_BATCH = 500
-SECONDS_BETWEEN_LINES = 5
 
 
 @dataclass
@@ -32,6 +33,7 @@ class Seconds:
     train: float = 0.0
     evaluate: float = 0.0
     evaluate_tta: float = 0.0
+    checkpoint: float = 0.0
     total: float = 0.0
 
 
@@ -51,9 +53,25 @@ class Outcome:
     steps: int
     epochs: float
     converged: bool | None
-    val: Evaluation
+    val_loss: float
+    val_accuracy: float
     test: Evaluation
     tta: Evaluation | None
+    history: list[dict[str, float]]
+    resumed: int = 0
+
+
+@dataclass
+class Position:
+    """How far training has come, between two of its steps."""
+
+    done: int = 0  # steps
+    epoch: int = 0
+    first: int = 0  # steps that were done when the epoch began
+    order: Tensor | None = None  # (N,) int64: the epoch's images; None between two epochs
+    finished: bool = False  # Lookahead's end is behind it
+    converged: bool | None = None
+    resumed: int = 0  # how many times a killed training went on
     history: list[dict[str, float]] = field(default_factory=list)
 
 
@@ -74,14 +92,16 @@ class Trainer:
     ) -> None:
         self.recipe, self.splits, self.pipeline, self.generator = recipe, splits, pipeline, generator
         self.device, self.numerics = generator.device, numerics
-        self.seconds = Seconds()
+        self.seconds, self.began = Seconds(), time.perf_counter()
+        self.at, self.interrupts = Position(), Interrupts()
         self.model = model.to(self.device, memory_format=numerics.memory_format)
         self.forward = torch.compile(self.model) if recipe.compile else self.model
         self.optimizer = optim.build(recipe.optimizer, self.model)
         self.lookahead = optim.lookahead(recipe.optimizer, self.optimizer)
         self.batch_size = min(recipe.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
-        self._mirrored = False  # whether a half of the training images lies mirrored already
+        self._mirrored: Tensor | None = None  # (N,) bool: which training images lie mirrored
+        self._plateau = _Plateau(recipe) if recipe.until else None
         self.pixels: int | None = None  # images are resized to so many a side in training
         # Of the epoch so far: summed loss, correct answers, steps while the loss was finite.
         self._counts = torch.zeros(3, device=self.device)
@@ -114,15 +134,27 @@ class Trainer:
                 [loss.detach(), correct.to(loss.dtype), whole.isfinite().to(loss.dtype)]
             )
 
-    def batches(self) -> Iterator[Images]:
-        """One epoch in a new random order; images that fill no batch wait for another epoch."""
-        train = self.splits.train
+    def order(self) -> Tensor:
+        """A new random order of the training images, ``(N,) int64``, for one epoch."""
+        count = len(self.splits.train)
         if self.recipe.augment.flip == "alternating":
-            train.x.copy_(train.x.flip(2) if self._mirrored else mirror_half(train.x, self.generator))
-            self._mirrored = True
-        order = torch.randperm(len(train), generator=self.generator, device=self.device)
-        for index in order.split(self.batch_size)[: self.steps_per_epoch]:
-            yield train.take(index)
+            if self._mirrored is None:
+                self._mirror(torch.rand(count, generator=self.generator, device=self.device) < 0.5)
+            else:
+                self._mirror(~self._mirrored)
+        return torch.randperm(count, generator=self.generator, device=self.device)
+
+    def _mirror(self, which: Tensor) -> None:
+        """Let the training images ``which`` lie mirrored, and the others not."""
+        x = self.splits.train.x
+        x.copy_(mirrored(x, which if self._mirrored is None else which ^ self._mirrored))
+        self._mirrored = which
+
+    def batches(self, order: Tensor | None = None, skip: int = 0) -> Iterator[Images]:
+        """One epoch but for its first batches; images that fill no batch wait for another one."""
+        order = self.order() if order is None else order
+        for index in order.split(self.batch_size)[skip : self.steps_per_epoch]:
+            yield self.splits.train.take(index)
 
     def warm_up(self) -> None:
         """Compile and initialise by a step whose effects are undone; its time is kept apart.
@@ -161,6 +193,7 @@ class Trainer:
         self.model.eval()
         logits = []
         for start in range(0, len(images), EVAL_BATCH):
+            self.interrupts.check()
             x = images.x[start : start + EVAL_BATCH]
             if self.pipeline:
                 x = self.pipeline.evaluate(x).contiguous(memory_format=self.numerics.memory_format)
@@ -174,81 +207,111 @@ class Trainer:
 
     # -- The whole of it -------------------------------------------------------------------
 
-    def fit(self, steps: int | None, say: Callable[[str], None]) -> Outcome:
-        """Train for ``steps``, or until the recipe's convergence; then test, once."""
-        until = self.recipe.until
-        if until:
-            steps = until.max_epochs * self.steps_per_epoch
+    def fit(
+        self, steps: int | None, say: Callable[[str], None], checkpoints: Checkpoints | None = None
+    ) -> Outcome:
+        """Train for ``steps``, or until the recipe's convergence; then test, once.
+
+        With ``checkpoints`` it goes on where a killed training was, and ends as that would have.
+        Raises `Interrupted` when a signal asks it to stop, the state being saved.
+        """
+        if self.recipe.until:
+            steps = self.recipe.until.max_epochs * self.steps_per_epoch
         assert steps is not None
-        plateau = _Plateau(self.recipe) if until else None
-        history: list[dict[str, float]] = []
-        done, epoch, converged = 0, 0, None
-        progress = _Progress(say, steps, self.batch_size)
         self.model.train()
         self.warm_up()
+        if checkpoints and (state := checkpoints.load()):
+            self.load_state(state)
+            say(f"goes on after step {self.at.done} of at most {steps}")
+        try:
+            return self._fit(steps, say, checkpoints)
+        except Interrupted:
+            if checkpoints:
+                checkpoints.save(self.at.done, self.state())
+            raise
+
+    def _fit(self, steps: int, say: Callable[[str], None], checkpoints: Checkpoints | None) -> Outcome:
+        at = self.at
+        progress = Progress(say, at.done, steps, self.batch_size)
         clock = Clock(self.device)
-        while done < steps and not converged:
-            epoch += 1
-            first = done
-            for batch in self.batches():
-                self.pixels = schedules.image_size(self.recipe, done / steps)
-                lr = self._rate(done / steps, plateau)
-                self.step(batch, lr)
-                done += 1
-                if progress.within(done, epoch):  # rarely: reading the counts waits for the device
-                    self._read_counts(first, epoch, steps, plateau)
-                if done == steps:
+        while at.order is not None or (at.done < steps and not at.converged):
+            if at.order is None:
+                at.order, at.epoch, at.first = self.order(), at.epoch + 1, at.done
+                self._counts.zero_()
+            for batch in self.batches(at.order, at.done - at.first):
+                if at.done == steps:
                     break
-            loss, correct = self._read_counts(first, epoch, steps, plateau)
-            self._counts.zero_()
-            if done == steps:
-                self.finish()
+                self.pixels = schedules.image_size(self.recipe, at.done / steps)
+                self.step(batch, self._rate(at.done / steps))
+                at.done += 1
+                if progress.within(at.done, at.epoch):  # rarely: reading waits for the device
+                    self._read_counts(steps)
+                if checkpoints and checkpoints.due():
+                    self.seconds.train += clock.lap()
+                    checkpoints.save(at.done, self.state())
+                    self.seconds.checkpoint += clock.lap()
+                if self.interrupts.signal:
+                    self.seconds.train += clock.lap()
+                    self.interrupts.check()
+            loss, correct = self._read_counts(steps)
+            if at.done == steps:
+                self._finish_once()
             self.seconds.train += clock.lap()
             # Before the last synchronisation the fast weights are on trial, not the answer.
-            slow = self.lookahead.slow_weights() if self.lookahead and done < steps else nullcontext()
+            slow = self.lookahead.slow_weights() if self.lookahead and not at.finished else nullcontext()
             with slow:
                 val = self.evaluate(self.splits.val)
             self.seconds.evaluate += clock.lap()
-            history.append(
+            at.history.append(
                 {
-                    "epoch": epoch, "step": done, "seconds": self.seconds.train, "lr": lr,
-                    "train_loss": loss / (done - first),
-                    "train_accuracy": correct / ((done - first) * self.batch_size),
+                    "epoch": at.epoch, "step": at.done, "seconds": self.seconds.train,
+                    "lr": self._rate((at.done - 1) / steps),
+                    "train_loss": loss / (at.done - at.first),
+                    "train_accuracy": correct / ((at.done - at.first) * self.batch_size),
                     "val_loss": val.loss, "val_accuracy": val.accuracy,
                 }
             )  # fmt: skip
-            progress.epoch(history[-1])
-            if plateau:
-                converged = plateau.update(val.loss)
-        if self.lookahead and done < steps:  # it converged: the end came unannounced
-            self.finish()
+            progress.epoch(at.history[-1])
+            at.order = None
+            if self._plateau:
+                at.converged = self._plateau.update(val.loss)
+        val_loss, val_accuracy = at.history[-1]["val_loss"], at.history[-1]["val_accuracy"]
+        if self.lookahead and at.done < steps:  # it converged: the end came unannounced
+            self._finish_once()
             self.seconds.train += clock.lap()
             val = self.evaluate(self.splits.val)
+            val_loss, val_accuracy = val.loss, val.accuracy
         test = self.evaluate(self.splits.test)
         self.seconds.evaluate += clock.lap()
         tta = self.evaluate(self.splits.test, TEST_TIME_VIEWS) if self.recipe.test_time_augmentation else None
-        self.seconds.evaluate_tta = clock.lap()
-        return Outcome(done, done / self.steps_per_epoch, converged, val, test, tta, history)
+        self.seconds.evaluate_tta += clock.lap()
+        epochs = at.done / self.steps_per_epoch
+        return Outcome(
+            at.done, epochs, at.converged, val_loss, val_accuracy, test, tta, at.history, at.resumed
+        )
 
-    def _rate(self, z: float, plateau: "_Plateau | None") -> float:
+    def _rate(self, z: float) -> float:
         factor = schedules.factor(self.recipe.schedule, z)
-        return self.recipe.optimizer.lr * factor * (plateau.factor if plateau else 1.0)
+        return self.recipe.optimizer.lr * factor * (self._plateau.factor if self._plateau else 1.0)
 
-    def _read_counts(
-        self, first: int, epoch: int, steps: int, plateau: "_Plateau | None"
-    ) -> tuple[float, float]:
-        """Summed loss and correct answers of the epoch so far; ``first`` steps came before it.
+    def _read_counts(self, steps: int) -> tuple[float, float]:
+        """Summed loss and correct answers of the epoch so far.
 
         Stops a run whose loss is no number any more.
         """
         loss, correct, finite = self._counts.tolist()
         if not math.isfinite(loss):
-            step = first + int(finite)
+            step = self.at.first + int(finite)
             raise StudyError(
-                f"the training loss became {loss} in epoch {epoch}, step {step + 1}, at learning rate "
-                f"{self._rate(step / steps, plateau):.4g}; lower recipe.optimizer.lr of this experiment"
+                f"the training loss became {loss} in epoch {self.at.epoch}, step {step + 1}, at learning "
+                f"rate {self._rate(step / steps):.4g}; lower recipe.optimizer.lr of this experiment"
             )
         return loss, correct
+
+    def _finish_once(self) -> None:
+        if not self.at.finished:
+            self.finish()
+            self.at.finished = True
 
     def finish(self) -> None:
         """Lookahead's end: synchronise, and measure BatchNorm's statistics for the slow weights.
@@ -273,6 +336,46 @@ class Trainer:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
+    # -- Its state -------------------------------------------------------------------------
+
+    def state(self) -> State:
+        """All that the rest of training depends on, beside what its spec and data determine."""
+        self.seconds.total += time.perf_counter() - self.began
+        self.began = time.perf_counter()
+        return {
+            "at": vars(self.at),
+            "model": self.model.state_dict(),
+            "optimizer": optim.state(self.optimizer),
+            "lookahead": self.lookahead and self.lookahead.state_dict(),
+            "plateau": self._plateau and self._plateau.state(),
+            "counts": self._counts,
+            "mirrored": self._mirrored,
+            "generator": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
+            "seconds": vars(self.seconds),
+        }
+
+    def load_state(self, state: State) -> None:
+        """Go on from a `state`; the seconds that it took are added to this process's."""
+        self.at = Position(**state["at"])
+        self.at.resumed += 1
+        self.model.load_state_dict(state["model"])
+        optim.load_state(self.optimizer, state["optimizer"])
+        if self.lookahead:
+            self.lookahead.load_state_dict(state["lookahead"])
+        if self._plateau:
+            vars(self._plateau).update(state["plateau"])
+        self._counts.copy_(state["counts"])
+        if state["mirrored"] is not None:
+            self._mirror(state["mirrored"])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"])
+        for part, seconds in state["seconds"].items():
+            setattr(self.seconds, part, getattr(self.seconds, part) + seconds)
+
 
 class _Plateau:
     """Drops the learning rate, and in the end stops, when validation loss no longer improves."""
@@ -294,37 +397,5 @@ class _Plateau:
             self.since_drop = 0
         return self.waited >= self.until.patience
 
-
-class _Progress:
-    """A line an epoch, and one within long epochs, every few seconds at most."""
-
-    def __init__(self, say: Callable[[str], None], steps: int, batch_size: int) -> None:
-        self.say, self.steps, self.batch_size = say, steps, batch_size
-        self.began = self.shown = self.epoch_shown = time.monotonic()
-
-    def within(self, done: int, epoch: int) -> bool:
-        """Say something if nothing was said for long; whether it did."""
-        due = time.monotonic() - self.shown > 2 * SECONDS_BETWEEN_LINES
-        if due:
-            self._line(done, f"epoch {epoch}")
-        return due
-
-    def epoch(self, row: dict[str, float]) -> None:
-        done = int(row["step"])
-        if time.monotonic() - self.epoch_shown > SECONDS_BETWEEN_LINES or done == self.steps:
-            self._line(
-                done,
-                f"epoch {row['epoch']} done, loss {row['train_loss']:.3f}, "
-                f"validation {100 * row['val_accuracy']:.2f}%",
-            )
-            self.epoch_shown = self.shown
-
-    def _line(self, done: int, what: str) -> None:
-        self.shown = time.monotonic()
-        rate = done / (self.shown - self.began)
-        left = (self.steps - done) / rate
-        self.say(f"{what}, {rate * self.batch_size:.0f} images/s, at most {left:.0f} s left")
-
-
-def print_line(line: str) -> None:
-    print(line, file=sys.stderr, flush=True)
+    def state(self) -> State:
+        return {key: getattr(self, key) for key in ("factor", "best", "waited", "since_drop")}

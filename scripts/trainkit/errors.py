@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Callable
 
+from trainkit.interrupts import Interrupted
+
 
 class StudyError(Exception):
     """A mistake or a fault that its message explains: where, what was expected, what to do."""
@@ -20,5 +22,7 @@ def run_program(main: Callable[[], None]) -> None:
         if os.environ.get("STUDY_TRACEBACK"):
             raise
         sys.exit(f"error: {error}")
+    except Interrupted as stop:
+        sys.exit(f"{stop}; the next snakemake call goes on from here")
     except KeyboardInterrupt:
         sys.exit("interrupted: no result was written")

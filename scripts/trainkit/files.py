@@ -25,6 +25,8 @@ def atomic(path: Path) -> Iterator[Path]:
         os.close(handle)
         temporary = Path(name)
         yield temporary
+        with temporary.open("rb") as stream:
+            os.fsync(stream.fileno())  # the content before the name, should the power fail
         temporary.chmod(0o666 & ~_umask())  # mkstemp's files are its user's alone
         temporary.replace(path)
     except OSError as error:

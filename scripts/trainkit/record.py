@@ -9,15 +9,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainkit.errors import StudyError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "snakemake")
 
 
 class RunSeconds(BaseModel):
     """Seconds of a run: ``total`` is the whole process, the rest its parts.
 
-    ``evaluate_tta`` is what the second test, with test-time augmentation, cost. ``features`` is what
-    computing a frozen base's features cost, once for all seeds; it is not part of ``total``.
+    Those of a training that was killed and went on add up, but for what came after its last
+    checkpoint. ``evaluate_tta`` is what the second test, with test-time augmentation, cost;
+    ``checkpoint`` what writing checkpoints did. ``features`` is what computing a frozen base's
+    features cost, once for all seeds; it is not part of ``total``.
     """
 
     load: float
@@ -25,6 +27,7 @@ class RunSeconds(BaseModel):
     train: float
     evaluate: float
     evaluate_tta: float = 0.0
+    checkpoint: float = 0.0
     total: float
     features: float = 0.0
 
@@ -49,6 +52,7 @@ class RunRecord(BaseModel):
     train_images: int
     batch_size: int
     converged: bool | None
+    resumed: int = 0
     val_accuracy: float
     val_loss: float
     test_accuracy: float

@@ -1,5 +1,7 @@
 """Optimisers by name, PyTorch's own and fused where it has them, Lookahead around any."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -54,12 +56,22 @@ class Together:
         for optimizer in self.optimizers:
             optimizer.zero_grad(set_to_none)
 
-    def state_dict(self) -> list[dict]:
-        return [optimizer.state_dict() for optimizer in self.optimizers]
 
-    def load_state_dict(self, states: list[dict]) -> None:
-        for optimizer, state in zip(self.optimizers, states, strict=True):
-            optimizer.load_state_dict(state)
+def state(optimizer: torch.optim.Optimizer | Together) -> list[dict[str, Any]]:
+    """What the optimiser remembers of each parameter, in the order of its groups."""
+    return [dict(each.state.get(p, {})) for each, p in _parameters(optimizer)]
+
+
+def load_state(optimizer: torch.optim.Optimizer | Together, states: list[dict[str, Any]]) -> None:
+    """Give an optimiser of the same kind over the same parameters a `state` back."""
+    for (each, p), remembered in zip(_parameters(optimizer), states, strict=True):
+        if remembered:
+            each.state[p] = remembered
+
+
+def _parameters(optimizer: torch.optim.Optimizer | Together) -> list[tuple[torch.optim.Optimizer, Tensor]]:
+    members = optimizer.optimizers if isinstance(optimizer, Together) else (optimizer,)
+    return [(each, p) for each in members for group in each.param_groups for p in group["params"]]
 
 
 def lookahead(options: Optimizer, optimizer: torch.optim.Optimizer | Together) -> Lookahead | None:
