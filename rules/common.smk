@@ -11,12 +11,20 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 from trainkit.config import load_study
 from trainkit.digest import code_digest, run_digest
 from trainkit.errors import StudyError
+from trainkit.lease import share
 from trainkit.spec import FeatureSpec
 
 try:
     STUDY = load_study(ROOT, config, say=lambda line: print(line, file=sys.stderr))
 except StudyError as error:
     sys.exit(f"error: {error}")
+
+# Snakemake's locks outlive a killed call. While this call lives it shares a lock that does not; where
+# no other call does, locks that lie here are a dead one's.
+if workflow.is_main_process:
+    ALIVE, alone = share(Path(".snakemake/alive.lock"))
+    for stale in Path(".snakemake/locks").glob("*.lock") if alone else ():
+        stale.unlink(missing_ok=True)
 
 SPECS = {name: STUDY.run_spec(name) for name in STUDY.experiments}
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from trainkit import benchmarks, datasets, memory, profiling, runs
+from trainkit import benchmarks, datasets, lease, memory, profiling, runs
 from trainkit import device as devices
 from trainkit.augment import Pipeline
 from trainkit.device import Clock, Numerics
@@ -40,6 +40,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
+    lease.LEASE.hold(print_line)  # for both sides, which take turns
     sides = {name: Side(name, args) for name in ("project", "reference")}
     try:
         facts = measure(sides, args)

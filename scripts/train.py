@@ -20,6 +20,7 @@ from trainkit.checkpoint import Checkpoints  # noqa: E402
 from trainkit.engine import Outcome, Trainer  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
 from trainkit.files import atomic, read_json, write_text  # noqa: E402
+from trainkit.lease import LEASE  # noqa: E402
 from trainkit.progress import print_line  # noqa: E402
 from trainkit.record import RunRecord, RunSeconds, git_commit, package_versions  # noqa: E402
 from trainkit.spec import RunSpec  # noqa: E402
@@ -53,8 +54,8 @@ def main() -> None:
     run = runs.prepare(
         spec, args.seed, device, numerics, args.data, args.weights, args.features, args.features_manifest
     )
-    run.trainer.began = BEGAN
-    run.trainer.seconds.load = time.perf_counter() - BEGAN
+    run.trainer.began = BEGAN + LEASE.waited  # waiting for other runs is no part of this one
+    run.trainer.seconds.load = time.perf_counter() - run.trainer.began
 
     def say(line: str) -> None:
         print_line(f"{spec.name} seed {args.seed}: {line}")

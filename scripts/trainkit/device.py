@@ -11,8 +11,9 @@ from typing import Any
 import psutil
 import torch
 
-from trainkit import models
+from trainkit import lease, models
 from trainkit.limits import limits
+from trainkit.progress import print_line
 from trainkit.spec import FeatureSpec, Model, RunSpec
 
 Precision = str  # "float32" or "bfloat16"
@@ -33,11 +34,13 @@ class Numerics:
 
 
 def acquire(threads: int, deterministic: bool, hardware: dict[str, Any] | None = None) -> torch.device:
-    """The device to train on, set up: the first visible GPU, else the CPU.
+    """The device to train on, set up: a visible GPU that no other timed run has, else the CPU.
 
+    It is leased until the process ends, and waited for while another process has it.
     At most ``threads`` threads, and as many as were measured best on this machine; before it is
     measured, one a physical core.
     """
+    lease.LEASE.hold(print_line)
     counts = thread_counts()
     best = min(hardware["threads"], counts[-1]) if hardware else counts[0]
     torch.set_num_threads(max(1, min(threads, best)))

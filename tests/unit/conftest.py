@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from trainkit import lease
 from trainkit.record import RunRecord
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,6 +19,14 @@ torch.set_num_threads(1)
 def root() -> Path:
     """The repository's root."""
     return ROOT
+
+
+@pytest.fixture(autouse=True)
+def devices_of_ones_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No unit test waits for a study that runs on the same machine, nor holds one up."""
+    monkeypatch.setattr(lease, "LEASE", lease.Lease())
+    monkeypatch.setattr(lease, "folder", lambda: tmp_path)
+    monkeypatch.setenv(lease.HELD, "")
 
 
 @pytest.fixture

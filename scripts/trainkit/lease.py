@@ -1,0 +1,154 @@
+"""One device, one timed run: leases by file locks, which the kernel frees when their holder dies.
+
+A workflow's own resources cannot see another workflow; these locks are shared by all processes of
+the machine. Within a Slurm job they are the job's own, for Slurm has already given it its share.
+"""
+
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from trainkit.errors import StudyError
+
+HELD = "STUDY_DEVICE"  # set for the children of the process that holds a lease
+SECONDS_BETWEEN_TRIES, SECONDS_BETWEEN_LINES = 0.2, 30
+CPU = "cpu"
+
+
+class Lease:
+    """At most one device, held until the process ends. Asking again gives the same one."""
+
+    def __init__(self) -> None:
+        self.device: str | None = None
+        self.waited = 0.0  # seconds
+        self._lock: IO[str] | None = None
+
+    def hold(self, say: Callable[[str], None]) -> str:
+        """The device of this process, waited for if need be: ``cpu`` or a GPU's UUID.
+
+        A GPU becomes the only one that CUDA shows this process, so that this must come before CUDA
+        is first used.
+        """
+        if self.device is None:
+            self.device = os.environ.get(HELD) or self._take(devices(), say)
+            os.environ[HELD] = self.device
+        return self.device
+
+    def _take(self, candidates: list[str], say: Callable[[str], None]) -> str:
+        began = said = time.monotonic()
+        while True:
+            for device in candidates:
+                self._lock = try_lock(folder() / f"{device}.lock")
+                if self._lock:
+                    self.waited = time.monotonic() - began
+                    if device != CPU:
+                        os.environ["CUDA_VISIBLE_DEVICES"] = device
+                    return device
+            if time.monotonic() - said > SECONDS_BETWEEN_LINES or said == began:
+                said = time.monotonic()
+                say(f"waiting for {' or '.join(candidates)}: a timed run of another process has it")
+            time.sleep(SECONDS_BETWEEN_TRIES)
+
+
+LEASE = Lease()
+
+
+def devices() -> list[str]:
+    """What this process may compute on: GPUs by UUID, of those that are visible, else the CPU."""
+    gpus = gpu_uuids()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        gpus = chosen(visible, gpus)
+    return gpus or [CPU]
+
+
+def chosen(visible: str, gpus: list[str]) -> list[str]:
+    """The GPUs that ``CUDA_VISIBLE_DEVICES`` names, by number or UUID; none from the first unknown on.
+
+    A name that NVML does not list (a MIG slice) is taken as it is.
+    """
+    found = []
+    for word in filter(None, (word.strip() for word in visible.split(","))):
+        if word.lstrip("-").isdecimal():
+            if not 0 <= int(word) < len(gpus):
+                break
+            found.append(gpus[int(word)])
+        elif word.startswith("MIG-"):
+            found.append(word)
+        else:
+            whole = [gpu for gpu in gpus if gpu.startswith(word)]
+            if len(whole) != 1:
+                break
+            found.append(whole[0])
+    return found
+
+
+def gpu_uuids() -> list[str]:
+    """The UUIDs of the GPUs that NVML lists, in the order of their places on the bus."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
+        uuids = [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
+    except Exception:  # no library, no driver, no permission: all mean that no GPU can be used
+        return []
+    return [uuid.decode() if isinstance(uuid, bytes) else uuid for uuid in uuids]
+
+
+# -- Locks ---------------------------------------------------------------------------------
+
+
+def folder() -> Path:
+    """Where the machine's locks lie: all of its users must be able to take them."""
+    job = os.environ.get("SLURM_JOB_ID")
+    path = Path(tempfile.gettempdir()) / f"study-devices{f'-{job}' if job else ''}"
+    try:
+        path.mkdir(mode=0o777, exist_ok=True)
+        if path.stat().st_uid == os.getuid():
+            path.chmod(0o777 | stat.S_ISVTX)
+    except OSError as error:
+        raise StudyError(
+            f"{path}: cannot hold the locks of devices ({error.strerror}); set TMPDIR to a folder "
+            "that can be written"
+        ) from error
+    return path
+
+
+def try_lock(path: Path, shared: bool = False) -> IO[str] | None:
+    """An open file that holds the lock until it is closed, or None where another one has it."""
+    try:
+        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        if os.fstat(number).st_uid == os.getuid():
+            os.fchmod(number, 0o666)
+        stream = os.fdopen(number, "r+")
+    except OSError as error:
+        raise StudyError(
+            f"{path}: cannot be locked ({error.strerror}); remove it, or set TMPDIR to another folder"
+        ) from error
+    try:
+        fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        stream.close()
+        return None
+    return stream
+
+
+def share(path: Path) -> tuple[IO[str] | None, bool]:
+    """Share a lock until the file is closed; and whether no other process did before.
+
+    Where the file system knows no locks nothing is held, and nobody is known to be alone.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        alone = try_lock(path)
+        if alone:
+            fcntl.flock(alone, fcntl.LOCK_SH)  # one step down, without letting go
+        return alone or try_lock(path, shared=True), alone is not None
+    except (OSError, StudyError):
+        return None, False

@@ -1,0 +1,163 @@
+"""One device, one timed run: real locks between real processes, and simulated GPUs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from trainkit import lease
+
+SCRIPTS = Path(lease.__file__).parents[1]
+GPUS = ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3", "GPU-dddd-4"]
+
+# Takes a lease as a run does, tells which, and holds it until its input ends.
+HOLDER = """
+import os, sys
+from trainkit import lease
+if {gpus}:
+    lease.gpu_uuids = lambda: {gpus}
+device = lease.LEASE.hold(lambda line: print(line, flush=True))
+print(device, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+sys.stdin.read()
+"""
+
+
+class Holder:
+    """A process with a lease."""
+
+    def __init__(self, folder: Path, gpus: list[str] = (), **environment: str) -> None:
+        inherited = {k: v for k, v in os.environ.items() if k not in ("CUDA_VISIBLE_DEVICES", lease.HELD)}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", HOLDER.format(gpus=list(gpus))],
+            cwd=SCRIPTS, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+            env={**inherited, "TMPDIR": str(folder), **environment},
+        )  # fmt: skip
+
+    def said(self) -> str:
+        """The next line: the device held and what CUDA shows, or that it waits."""
+        return self.process.stdout.readline().strip()
+
+    def end(self, number: int = signal.SIGKILL) -> None:
+        self.process.send_signal(number)
+        self.process.wait()
+        self.process.stdin.close()
+        self.process.stdout.close()
+
+
+@pytest.fixture
+def hold(tmp_path):
+    holders = []
+
+    def start(*args, **environment) -> Holder:
+        holders.append(Holder(tmp_path, *args, **environment))
+        return holders[-1]
+
+    yield start
+    for holder in holders:
+        holder.end()
+
+
+def test_a_second_run_waits_for_the_cpu_and_says_so_until_the_first_one_is_killed(hold):
+    first = hold()
+    assert first.said() == "cpu None"
+    second = hold()
+    assert second.said() == "waiting for cpu: a timed run of another process has it"
+    time.sleep(0.5)
+    first.end(signal.SIGKILL)
+    assert second.said() == "cpu None"
+
+
+def test_four_runs_have_four_gpus_and_a_fifth_waits(hold):
+    four = [hold(GPUS) for _ in range(4)]
+    taken = [holder.said().split() for holder in four]
+    assert sorted(device for device, _ in taken) == GPUS
+    assert all(device == visible for device, visible in taken)
+    fifth = hold(GPUS)
+    assert fifth.said().startswith("waiting for GPU-aaaa-1 or GPU-bbbb-2 or")
+    four[2].end()
+    assert fifth.said().split()[0] == taken[2][0]
+
+
+def test_visible_devices_that_are_set_are_respected(hold):
+    assert hold(GPUS, CUDA_VISIBLE_DEVICES="2").said() == "GPU-cccc-3 GPU-cccc-3"
+    assert hold(GPUS, CUDA_VISIBLE_DEVICES="GPU-bbbb").said() == "GPU-bbbb-2 GPU-bbbb-2"
+    assert hold(GPUS, CUDA_VISIBLE_DEVICES="2").said().startswith("waiting for GPU-cccc-3:")
+
+
+def test_no_visible_device_means_the_cpu(hold):
+    assert hold(GPUS, CUDA_VISIBLE_DEVICES="").said() == "cpu"
+
+
+def test_jobs_of_a_slurm_have_their_share_already(hold):
+    assert hold(SLURM_JOB_ID="7").said() == "cpu None"
+    assert hold(SLURM_JOB_ID="8").said() == "cpu None"
+    assert hold(SLURM_JOB_ID="8").said().startswith("waiting for cpu")
+
+
+def test_the_children_of_a_holder_share_its_lease(hold):
+    assert hold().said() == "cpu None"
+    assert hold(**{lease.HELD: "cpu"}).said() == "cpu None"
+
+
+def test_asking_again_gives_the_same_device(monkeypatch):
+    monkeypatch.delenv(lease.HELD)
+    ours = lease.Lease()
+    assert ours.hold(print) == ours.hold(print)
+    assert ours.waited < 1
+
+
+@pytest.mark.parametrize(
+    ("visible", "expected"),
+    [
+        ("0,3", [0, 3]),
+        ("3,0", [3, 0]),
+        ("1,9,2", [1]),  # CUDA ignores all from the first unknown one on
+        ("-1,0", []),
+        ("GPU-dddd, 0", [3, 0]),
+        ("GPU-", []),
+        ("", []),
+    ],
+)
+def test_visible_devices_are_read_as_cuda_reads_them(visible, expected):
+    assert lease.chosen(visible, GPUS) == [GPUS[i] for i in expected]
+
+
+def test_a_slice_of_a_gpu_is_taken_by_its_name():
+    assert lease.chosen("MIG-1234", GPUS) == ["MIG-1234"]
+
+
+def test_a_folder_of_locks_that_cannot_be_made_is_said(tmp_path, monkeypatch):
+    monkeypatch.undo()
+    (tmp_path / "file").write_text("")
+    done = subprocess.run(
+        [sys.executable, "-c", "from trainkit.errors import run_program; from trainkit import lease\n"
+         "import tempfile; tempfile.tempdir = " + repr(str(tmp_path / "file")) + "\n"
+         "run_program(lambda: lease.LEASE.hold(print))"],
+        cwd=SCRIPTS, text=True, capture_output=True,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: ") and "set TMPDIR" in done.stderr and done.stderr.count("\n") == 1
+
+
+# -- Folders ---------------------------------------------------------------------------------------
+
+
+def test_who_shares_a_lock_knows_whether_it_is_alone(tmp_path):
+    path = tmp_path / "new" / "alive.lock"
+    first, alone = lease.share(path)
+    assert alone
+    second, alone = lease.share(path)
+    assert not alone
+    first.close()
+    assert lease.share(path)[1] is False  # the second is still there
+    second.close()
+    assert lease.share(path)[1] is True
+
+
+def test_where_nothing_can_be_locked_nobody_is_known_to_be_alone(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert lease.share(tmp_path / "file" / "alive.lock") == (None, False)
