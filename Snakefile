@@ -30,6 +30,7 @@ include: "rules/task2_cifar10.smk"
 include: "rules/task3_architectures.smk"
 include: "rules/benchmark.smk"
 include: "rules/speedrun.smk"
+include: "rules/verify.smk"
 include: "rules/report.smk"
 
 
@@ -45,6 +46,7 @@ localrules:
     benchmark_tables,
     speedrun_table,
     ablation_table,
+    verify_table,
     study_report,
 
 
@@ -87,3 +89,8 @@ rule speedrun:
 rule ablation:
     input:
         rules.ablation_table.output,
+
+
+rule verify:
+    input:
+        rules.verify_table.output,

@@ -1,4 +1,5 @@
 # The study's configuration, and helpers that the rules share.
+import json
 import os
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from trainkit.config import load_study
 from trainkit.digest import code_digest, run_digest
 from trainkit.errors import StudyError
 from trainkit.lease import share
+from trainkit.record import identity
 from trainkit.spec import FeatureSpec
 
 try:
@@ -53,6 +55,19 @@ def records_of(*tasks):
 def spec_json(experiment):
     """A run's spec as its program takes it. Seeds are left out: each run is told its own."""
     return SPECS[experiment].model_dump_json(exclude={"seeds"})
+
+
+def declared(*tasks):
+    """What the records of these tasks (or all) must have been made of: a table refuses any other."""
+    made_of = {
+        name: identity(
+            SPECS[name].model_dump(mode="json"),
+            run_digest(SPECS[name].model.name),
+            STUDY.datasets[SPECS[name].dataset].sha256,
+        )
+        for name in (STUDY.of_task(*tasks) if tasks else STUDY.experiments)
+    }
+    return json.dumps(made_of)
 
 
 def feature_spec(experiment):
@@ -125,6 +140,20 @@ def folder_of_output(wildcards, output):
     return str(Path(output[0]).parent)
 
 
+def verified(wildcards):
+    """The records that repeating a sample of the finished runs will leave."""
+    runs = Path("results", STUDY.study, "runs")
+    finished = [
+        (name, seed)
+        for name, experiment in STUDY.experiments.items()
+        for seed in experiment.seeds
+        if (runs / name / f"seed-{seed}" / "record.json").exists()
+    ]
+    if not finished:
+        sys.exit(f"error: {runs}: no finished run is there to verify; run snakemake first")
+    return [f"<results>/verify/{name}/seed-{seed}/record.json" for name, seed in STUDY.to_verify(finished)]
+
+
 # -- The report ----------------------------------------------------------------------------
 
 GALLERIES = {"task1": "mnist-convnet-augmented", "task2": "cifar10-resnet"}
@@ -135,6 +164,7 @@ CATEGORIES = {
     "task3": "Task 3: a newer network",
     "benchmark": "Benchmark",
     "speedrun": "Speedrun",
+    "verify": "Verification",
 }
 
 

@@ -16,9 +16,11 @@ rule speedrun_table:
         "../envs/study.yaml"
     params:
         code=code_digest("make_tables.py"),
+        declared=declared("speedrun"),
         folder=folder_of_output,
     shell:
-        "python scripts/make_tables.py speedrun --records {input} --out {params.folder} 2>&1 | tee {log}"
+        "python scripts/make_tables.py speedrun --records {input} --declared {params.declared:q}"
+        " --out {params.folder} 2>&1 | tee {log}"
 
 
 rule ablation_table:
@@ -33,7 +35,8 @@ rule ablation_table:
         "../envs/study.yaml"
     params:
         code=code_digest("make_tables.py"),
+        declared=declared("ablation"),
         folder=folder_of_output,
     shell:
-        "python scripts/make_tables.py speedrun_ablation --records {input}"
+        "python scripts/make_tables.py speedrun_ablation --records {input} --declared {params.declared:q}"
         " --out {params.folder} 2>&1 | tee {log}"

@@ -60,10 +60,11 @@ rule task1_tables:
         "../envs/study.yaml"
     params:
         code=code_digest("make_tables.py"),
+        declared=declared("1.1", "1.2", "1.3", "1.4"),
         folder=folder_of_output,
     shell:
-        "python scripts/make_tables.py task1_mnist task1.5_transfer --records {input}"
-        " --out {params.folder} 2>&1 | tee {log}"
+        "python scripts/make_tables.py task1_mnist task1.5_transfer"
+        " --records {input} --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
 
 
 rule task1_figures:

@@ -32,10 +32,11 @@ rule task2_tables:
         "../envs/study.yaml"
     params:
         code=code_digest("make_tables.py"),
+        declared=declared("2.1.2", "2.1.3", "2.2"),
         folder=folder_of_output,
     shell:
         "python scripts/make_tables.py task2.1_baselines task2.2_fast_training task2.3_equal_time"
-        " --records {input} --out {params.folder} 2>&1 | tee {log}"
+        " --records {input} --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
 
 
 rule task2_figures:

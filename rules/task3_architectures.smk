@@ -15,10 +15,11 @@ rule task3_tables:
         "../envs/study.yaml"
     params:
         code=code_digest("make_tables.py"),
+        declared=declared("2.1.2", "2.1.3", "3"),
         folder=folder_of_output,
     shell:
         "python scripts/make_tables.py task3_architectures"
-        " --records {input} --out {params.folder} 2>&1 | tee {log}"
+        " --records {input} --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
 
 
 rule task3_figures:

@@ -153,7 +153,7 @@ class Project(Measured):
         augment = Augment(translate=workload.translate, flip=workload.flip)
         self.pipeline = Pipeline(augment, mean, std, generator)
         splits = datasets.Splits(*(part.to(self.device) for part in (images, evaluated, evaluated)))
-        self.name = devices.name(self.device, hardware)
+        self.name = devices.name(self.device)
         recipe = Recipe(
             epochs=1,
             batch_size=workload.batch_size,

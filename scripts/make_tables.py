@@ -1,6 +1,7 @@
 """Compute tables from records: each as CSV, and as HTML for `snakemake --report`."""
 
 import argparse
+import json
 from pathlib import Path
 
 import pandas as pd
@@ -14,9 +15,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tables", nargs="+", choices=TABLES)
     parser.add_argument("--records", nargs="+", type=Path, required=True)
+    parser.add_argument("--declared", required=True, help="JSON: what each experiment's records are made of")
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     args = parser.parse_args()
-    results = Results(args.records)
+    results = Results(args.records, json.loads(args.declared))
     for name in args.tables:
         write_table(name, pd.DataFrame(TABLES[name](results)), args.out)
 

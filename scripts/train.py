@@ -6,8 +6,6 @@ import time
 BEGAN = time.perf_counter()  # before the imports: they are part of what a run costs
 
 import csv  # noqa: E402
-import hashlib  # noqa: E402
-import json  # noqa: E402
 from datetime import UTC, datetime  # noqa: E402
 from pathlib import Path  # noqa: E402
 
@@ -92,7 +90,7 @@ def main() -> None:
         seconds=RunSeconds(**vars(seconds), features=run.features_seconds),
         budget_seconds=budget_seconds,
         peak_memory_mb=memory.peak_mb(device),
-        device=devices.name(device, hardware),
+        device=devices.name(device),
         precision=numerics.precision,
         layout=numerics.layout,
         threads=torch.get_num_threads(),
@@ -131,8 +129,8 @@ def length(run: runs.Run, spec: RunSpec, calibration: Path | None) -> tuple[int 
 
 def key_of(spec: RunSpec, seed: int, *others: object) -> str:
     """The digest of all that determines a run: two runs with one key go through the same states."""
-    parts = [spec.model_dump_json(exclude={"seeds", "title"}), seed, *others, package_versions()]
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+    determining = spec.model_dump(mode="json", exclude={"seeds", "title"})
+    return digest.digest_of([determining, seed, *others, package_versions()])
 
 
 def write(folder: Path, record: RunRecord, outcome: Outcome, trainer: Trainer) -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
 
+from trainkit.digest import digest_of
 from trainkit.errors import StudyError
 from trainkit.spec import Experiment, RunSpec, Split, Strict, Workload
 
@@ -89,6 +90,7 @@ class Study(Strict):
     datasets: dict[Literal["mnist", "cifar10"], Dataset]
     weights: dict[Literal["efficientnet_lite0"], Weights]
     profile_images: int = Field(2000, ge=100, description="images of the input pipeline's profile")
+    verify_runs: int = Field(3, ge=1, le=10_000, description="finished runs that `snakemake verify` repeats")
     benchmark: Benchmark
     experiments: dict[Name, Experiment] = Field(min_length=1)
 
@@ -118,6 +120,17 @@ class Study(Strict):
     def of_task(self, *tasks: str) -> list[str]:
         """Names of the experiments of the given tasks, in the order of the configuration."""
         return [name for name, e in self.experiments.items() if e.task in tasks]
+
+    def to_verify(self, finished: list[tuple[str, int]]) -> list[tuple[str, int]]:
+        """``verify_runs`` of the finished runs, each an experiment and a seed.
+
+        Always the same ones of the same choice, and of as many experiments as possible.
+        """
+        ranked, before = [], dict.fromkeys(self.experiments, 0)
+        for run in sorted(finished, key=lambda run: digest_of(run)):
+            ranked.append((before[run[0]], run))
+            before[run[0]] += 1
+        return [run for _, run in sorted(ranked, key=lambda each: each[0])][: self.verify_runs]
 
     def run_spec(self, name: str) -> RunSpec:
         """The complete spec of one experiment's runs, with ``epochs_of`` resolved."""

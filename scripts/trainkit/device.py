@@ -11,7 +11,7 @@ from typing import Any
 import psutil
 import torch
 
-from trainkit import lease, models
+from trainkit import hardware, lease, models
 from trainkit.limits import limits
 from trainkit.progress import print_line
 from trainkit.spec import FeatureSpec, Model, RunSpec
@@ -33,7 +33,7 @@ class Numerics:
         return MEMORY_FORMATS[self.layout]
 
 
-def acquire(threads: int, deterministic: bool, hardware: dict[str, Any] | None = None) -> torch.device:
+def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = None) -> torch.device:
     """The device to train on, set up: a visible GPU that no other timed run has, else the CPU.
 
     It is leased until the process ends, and waited for while another process has it.
@@ -42,7 +42,7 @@ def acquire(threads: int, deterministic: bool, hardware: dict[str, Any] | None =
     """
     lease.LEASE.hold(print_line)
     counts = thread_counts()
-    best = min(hardware["threads"], counts[-1]) if hardware else counts[0]
+    best = min(facts["threads"], counts[-1]) if facts else counts[0]
     torch.set_num_threads(max(1, min(threads, best)))
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
@@ -103,9 +103,12 @@ def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
 
 
-def name(device: torch.device, hardware: dict[str, Any]) -> str:
-    """The GPU's model, or the CPU's."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else hardware["cpu"]["model"]
+def name(device: torch.device) -> str:
+    """What is computed on, as it is now: the GPU's model, or the CPU's with its best instruction set."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    cpu = hardware.cpu()
+    return " ".join([cpu["model"], *cpu["instruction_sets"][-1:]])
 
 
 class Clock:

@@ -6,7 +6,9 @@ Comments, docstrings and layout do not count: editing them must not retrain anyt
 import ast
 import functools
 import hashlib
+import json
 from pathlib import Path
+from typing import Any
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 # These only check the configuration and hand it on: what they say reaches a run as its spec.
@@ -32,6 +34,11 @@ def code_digest(*programs: str) -> str:
 def run_digest(model: str) -> str:
     """The digest of the code that a training run of one architecture really uses."""
     return code_digest("train.py", f"trainkit/models/{model}.py")
+
+
+def digest_of(content: Any) -> str:
+    """SHA-256 (first 16 hex digits) of something that JSON can hold."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 @functools.cache

@@ -1,12 +1,14 @@
 """RunRecord: what a run leaves behind, and the only thing that tables and figures read."""
 
 import importlib.metadata
+import json
 import subprocess
 from pathlib import Path
 from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from trainkit.digest import digest_of
 from trainkit.errors import StudyError
 
 SCHEMA_VERSION = 2
@@ -75,14 +77,34 @@ class RunRecord(BaseModel):
     hardware: dict[str, Any]
     finished: str
 
+    def identity(self) -> dict[str, str]:
+        """Digests of what made this record: its spec, its code, its data."""
+        return identity(self.spec, self.code_digest, self.data_sha256)
+
+
+def identity(spec: dict[str, Any], code: str, data_sha256: dict[str, str]) -> dict[str, str]:
+    """What a run of ``spec`` (as JSON) must have been made of. Which seeds there are does not count."""
+    spec = {key: value for key, value in spec.items() if key != "seeds"}
+    return {"spec": digest_of(spec), "code": code, "data": digest_of(data_sha256)}
+
 
 def read_record(path: Path) -> RunRecord:
     """A record from its file; `StudyError` where it is not one that this version can read."""
     try:
-        return RunRecord.model_validate_json(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_text(encoding="utf-8"))
+        version = content.get("schema_version") if isinstance(content, dict) else None
+        if version != SCHEMA_VERSION:
+            raise StudyError(
+                f"{path}: schema_version is {version!r}, and this version of the project reads "
+                f"{SCHEMA_VERSION}; take the version that wrote it (git_commit in the file), or delete the "
+                "file and rerun snakemake"
+            )
+        return RunRecord.model_validate(content)
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror}); rerun snakemake") from error
-    except ValidationError as error:
+    except ValueError as error:
+        if not isinstance(error, ValidationError):
+            raise StudyError(f"{path}: is no JSON ({error}); delete the file and rerun snakemake") from error
         first = error.errors()[0]
         key = ".".join(map(str, first["loc"]))
         raise StudyError(f"{path}: {key}: {first['msg']}; delete the file and rerun snakemake") from error

@@ -16,13 +16,18 @@ Rows = list[dict[str, Any]]
 
 
 class Results:
-    """The records of a study, by experiment in the order given, each with its seeds."""
+    """The records of a study, by experiment in the order given, each with its seeds.
 
-    def __init__(self, paths: list[Path]) -> None:
+    ``declared`` has for each experiment the `identity` that its records must have.
+    """
+
+    def __init__(self, paths: list[Path], declared: dict[str, dict[str, str]] | None = None) -> None:
         self.runs: dict[str, list[RunRecord]] = {}
         self.folders: dict[tuple[str, int], Path] = {}
         for path in paths:
             record = read_record(path)
+            if declared is not None:
+                refuse_stale(path, record, declared)
             self.runs.setdefault(record.experiment, []).append(record)
             self.folders[record.experiment, record.seed] = path.parent
         devices = {record.device for runs in self.runs.values() for record in runs}
@@ -75,6 +80,19 @@ class Results:
             for record in self.runs[name]
         ]
         return pd.concat(frames, ignore_index=True)
+
+
+def refuse_stale(path: Path, record: RunRecord, declared: dict[str, dict[str, str]]) -> None:
+    """Raises `StudyError` for a record of another spec, code or data than the workflow declares."""
+    expected = declared.get(record.experiment)
+    if expected is None:
+        raise StudyError(f"{path}: is of {record.experiment}, which is not asked for here; delete the file")
+    for what, digest in record.identity().items():
+        if digest != expected[what]:
+            raise StudyError(
+                f"{path}: was made from another {what} (digest {digest}) than the workflow declares "
+                f"({expected[what]}); delete the file and rerun snakemake"
+            )
 
 
 def _dig(record: RunRecord, key: str) -> Any:

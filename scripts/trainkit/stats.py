@@ -36,6 +36,15 @@ def mean_interval(values: list[float]) -> Interval:
     return Interval(mean, mean - half, mean + half, n)
 
 
+def prediction_interval(values: list[float]) -> tuple[float, float]:
+    """Where one more value of the same kind falls with 95% probability; nan for n=1."""
+    n = len(values)
+    if n < 2:
+        return nan, nan
+    half = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) * sqrt(1 + 1 / n)
+    return float(np.mean(values) - half), float(np.mean(values) + half)
+
+
 def paired_difference(a: dict[int, float], b: dict[int, float]) -> Difference | None:
     """``a - b`` over the seeds that both have; ``None`` where they share none."""
     seeds = sorted(a.keys() & b.keys())

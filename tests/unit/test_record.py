@@ -1,9 +1,11 @@
 """Records as a study reads them: whole, of one machine, or refused."""
 
+import json
+
 import pytest
 
 from trainkit.errors import StudyError
-from trainkit.record import read_record
+from trainkit.record import identity, read_record
 from trainkit.results import Results
 
 
@@ -29,3 +31,59 @@ def test_histories_of_all_seeds_stand_below_each_other(write_run):
     frame = Results(paths).histories("mnist-convnet")
     assert frame.seed.tolist() == [3, 3, 5, 5]
     assert frame.val_accuracy.tolist() == [0.1, 3.2, 0.1, 5.2]
+
+
+@pytest.mark.parametrize("version", [1, 3, 99, None])
+def test_a_record_of_another_schema_is_refused_with_the_versions(write_run, version):
+    path = write_run("mnist-convnet")
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"schema_version": version, "new_field": 1}))
+    with pytest.raises(StudyError) as caught:
+        read_record(path)
+    assert f"schema_version is {version!r}, and this version of the project reads 2" in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{", "\0" * 100, "[1]", "null"])
+def test_a_torn_record_is_refused(write_run, text):
+    path = write_run("mnist-convnet")
+    path.write_text(text)
+    with pytest.raises(StudyError, match=r"record\.json: .*delete the file and rerun snakemake"):
+        read_record(path)
+
+
+# -- What a record was made of ---------------------------------------------------------------------
+
+
+def made_of(path) -> dict:
+    return {"mnist-convnet": read_record(path).identity()}
+
+
+def test_records_of_the_declared_spec_code_and_data_are_taken(write_run):
+    paths = [write_run("mnist-convnet", seed) for seed in (0, 1)]
+    assert len(Results(paths, made_of(paths[0])).runs["mnist-convnet"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("what", "change"),
+    [
+        ("spec", {"spec": {"recipe": {"epochs": 3}}}),
+        ("code", {"code_digest": "f" * 16}),
+        ("data", {"data_sha256": {"train_images": "f" * 64}}),
+    ],
+)
+def test_a_stale_record_is_refused_with_what_differs(write_run, what, change):
+    fresh, stale = write_run("mnist-convnet", 0), write_run("mnist-convnet", 1, **change)
+    with pytest.raises(StudyError) as caught:
+        Results([fresh, stale], made_of(fresh))
+    assert f"seed-1/record.json: was made from another {what} (digest" in str(caught.value)
+    assert "delete the file and rerun snakemake" in str(caught.value)
+
+
+def test_the_seeds_of_a_spec_make_no_other_record():
+    one, other = (identity({"name": "x", "seeds": seeds}, "code", {}) for seeds in ([], [1, 2]))
+    assert one == other
+
+
+def test_a_record_that_was_not_asked_for_is_refused(write_run):
+    path = write_run("mnist-convnet")
+    with pytest.raises(StudyError, match="not asked for"):
+        Results([path], {})

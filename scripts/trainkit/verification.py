@@ -1,0 +1,66 @@
+"""Whether finished runs reproduce: the same run again, compared with its record."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from trainkit import stats
+from trainkit.record import RunRecord, read_record
+
+
+def compare(original: Path, again: Path, seeds: list[Path]) -> dict[str, Any]:
+    """A row that says whether the record ``again`` is the record ``original`` once more.
+
+    ``seeds`` are the original records of all seeds of the experiment: their spread says what
+    another machine may come to. Accuracies in per cent.
+    """
+    one, other = read_record(original), read_record(again)
+    low, high = stats.prediction_interval([read_record(path).test_accuracy for path in seeds])
+    epoch = first_difference(original, again)
+    same_bits = epoch is None and same_bytes(original, again, "model.safetensors")
+    return {
+        "experiment": one.experiment,
+        "seed": one.seed,
+        "machine": "the same" if same_machine(one, other) else "another",
+        "same_weights_and_history": same_bits,
+        "test_accuracy": 100 * one.test_accuracy,
+        "test_accuracy_again": 100 * other.test_accuracy,
+        "predicted_low": 100 * low,
+        "predicted_high": 100 * high,
+        "verdict": verdict(one, other, same_bits, epoch, low, high, len(seeds)),
+    }
+
+
+def verdict(
+    one: RunRecord, other: RunRecord, same_bits: bool, epoch: int | None, low: float, high: float, n: int
+) -> str:
+    if same_bits:
+        return "reproduces bit for bit"
+    if same_machine(one, other) and one.deterministic:
+        where = "its weights" if epoch is None else f"epoch {epoch}"
+        return f"DOES NOT REPRODUCE: on the same machine it differs from {where} on"
+    if n < 2:
+        return "not bit for bit, and one seed has no spread to judge it by"
+    inside = low <= other.test_accuracy <= high
+    return f"{'within' if inside else 'OUTSIDE'} what the spread of {n} seeds predicts"
+
+
+def same_machine(one: RunRecord, other: RunRecord) -> bool:
+    """Whether two records are of one kind of machine and of the same packages."""
+    keys = ("device", "precision", "layout", "threads", "packages")
+    return all(getattr(one, key) == getattr(other, key) for key in keys)
+
+
+def first_difference(original: Path, again: Path) -> int | None:
+    """The first epoch whose numbers differ, seconds apart; None where none does."""
+    histories = [pd.read_csv(path.parent / "history.csv") for path in (original, again)]
+    one, other = (frame.drop(columns="seconds") for frame in histories)
+    for epoch in range(1, max(len(one), len(other)) + 1):
+        if not one[one.epoch == epoch].equals(other[other.epoch == epoch]):
+            return epoch
+    return None
+
+
+def same_bytes(original: Path, again: Path, name: str) -> bool:
+    return (original.parent / name).read_bytes() == (again.parent / name).read_bytes()
