@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from trainkit import datasets, runs
 from trainkit import device as devices
@@ -13,7 +13,7 @@ from trainkit.augment import Pipeline
 from trainkit.datasets import Images
 from trainkit.device import Clock, Numerics, autocast
 from trainkit.errors import run_program
-from trainkit.files import atomic, read_json, sha256_of_file, write_json
+from trainkit.files import read_json, sha256_of_file, write_bytes, write_json
 from trainkit.models import efficientnet_lite0
 from trainkit.progress import SECONDS_BETWEEN_LINES, print_line
 from trainkit.spec import Augment, FeatureSpec
@@ -55,9 +55,8 @@ def main() -> None:
         ),
         "precision": numerics.precision,
     }
-    with atomic(args.out) as path:
-        save_file(tensors, path)
-    write_json(args.manifest, {**facts, "sha256": sha256_of_file(args.out)})
+    write_bytes(args.out, save(tensors))
+    write_json(args.manifest, {**facts, "file_sha256": sha256_of_file(args.out)})
     print_line(f"{spec.name}: {facts['seconds']:.1f} s for the features, {numerics.precision}")
 
 

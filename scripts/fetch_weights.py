@@ -33,7 +33,7 @@ def main() -> None:
         f"To supply the file by hand, put it into a folder and add {{kind: folder, path: FOLDER}} "
         f"as the first of weights.{args.name}.sources in config/config.yaml",
     )  # fmt: skip
-    write_json(args.manifest, {"weights": args.name, "sha256": config.sha256, "source": source})
+    write_json(args.manifest, {"weights": args.name, "file_sha256": config.sha256, "source": source})
 
 
 if __name__ == "__main__":

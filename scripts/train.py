@@ -10,14 +10,14 @@ from datetime import UTC, datetime  # noqa: E402
 from pathlib import Path  # noqa: E402
 
 import torch  # noqa: E402
-from safetensors.torch import save_file  # noqa: E402
+from safetensors.torch import save  # noqa: E402
 
 from trainkit import device as devices  # noqa: E402
 from trainkit import digest, memory, runs  # noqa: E402
 from trainkit.checkpoint import Checkpoints  # noqa: E402
 from trainkit.engine import Outcome, Trainer  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
-from trainkit.files import atomic, read_json, write_text  # noqa: E402
+from trainkit.files import atomic, read_json, write_bytes, write_text  # noqa: E402
 from trainkit.lease import LEASE  # noqa: E402
 from trainkit.progress import print_line  # noqa: E402
 from trainkit.record import RunRecord, RunSeconds, git_commit, package_versions  # noqa: E402
@@ -140,10 +140,9 @@ def write(folder: Path, record: RunRecord, outcome: Outcome, trainer: Trainer) -
         writer.writeheader()
         writer.writerows(outcome.history)
     state = {key: value.cpu().contiguous() for key, value in trainer.model.state_dict().items()}
-    with atomic(folder / "model.safetensors") as path:
-        save_file(state, path)
-    with atomic(folder / "predictions.safetensors") as path:
-        save_file({"test_logits": outcome.test.logits, "test_labels": trainer.splits.test.y.cpu()}, path)
+    predictions = {"test_logits": outcome.test.logits, "test_labels": trainer.splits.test.y.cpu()}
+    write_bytes(folder / "model.safetensors", save(state))
+    write_bytes(folder / "predictions.safetensors", save(predictions))
     write_text(folder / "record.json", record.model_dump_json(indent=2) + "\n")
 
 

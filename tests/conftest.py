@@ -1,10 +1,12 @@
 """What the workflow's tests share: one smoke study, run once, in a copy of the project."""
 
 import shutil
+import subprocess
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from project import Project, copy_project
+from project import Project, copy_project, under_ci
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +23,22 @@ def editable(smoke: Project, tmp_path: Path) -> Project:
     folder = tmp_path / "study"
     shutil.copytree(smoke.folder, folder, symlinks=True, copy_function=shutil.copy2)
     return Project(folder)
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Callable[[int], Path]]:
+    """A function that mounts a disk of so many KiB; called again, it changes its size."""
+    folder = tmp_path / "disk"
+
+    def mount(kib: int) -> Path:
+        options = f"size={kib}k" + (",remount" if folder.exists() else "")
+        folder.mkdir(exist_ok=True)
+        command = ["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode and not under_ci():
+            pytest.skip(f"no disk can be mounted: {done.stderr}")
+        assert done.returncode == 0, done.stderr
+        return folder
+
+    yield mount
+    subprocess.run(["umount", "--lazy", str(folder)], capture_output=True)

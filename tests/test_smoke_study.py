@@ -168,7 +168,9 @@ def test_a_record_of_other_code_is_refused_by_the_tables(editable: Project):
     path = editable.results / "runs/cifar10-shallow/seed-0/record.json"
     path.write_text(path.read_text().replace('"code_digest": "', '"code_digest": "0'))
     printed = editable.snakemake("results/smoke/tables/task2.1_baselines.csv", ok=False)
-    assert "error: results/smoke/runs/cifar10-shallow/seed-0/record.json: was made from another code" in printed
+    assert (
+        "error: results/smoke/runs/cifar10-shallow/seed-0/record.json: was made from another code" in printed
+    )
     assert "Traceback" not in printed
 
 

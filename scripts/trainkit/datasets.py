@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load
 from torch import Tensor
 
 from trainkit.errors import StudyError
+from trainkit.files import read_verified
 from trainkit.spec import Split
 
 CLASSES = {
@@ -56,9 +57,10 @@ class Splits:
 def load_splits(path: Path, split: Split, train_images: int | None = None) -> Splits:
     """Train, validation and test of a stored dataset, by one fixed permutation for all runs.
 
-    ``split.train_limit`` counts the images of train and validation together.
+    ``split.train_limit`` counts the images of train and validation together. Raises `StudyError` where
+    the file is not what its manifest says.
     """
-    arrays = load_file(path)
+    arrays = load(read_verified(path))
     labels = {key: arrays[key].long() for key in ("train_labels", "test_labels")}
     everything = Images(arrays["train_images"], labels["train_labels"])
     order = split_order(len(everything), split.train_limit)

@@ -12,6 +12,7 @@ from typing import Any
 
 from trainkit.errors import StudyError
 
+_AGAIN = "delete both and rerun snakemake"
 UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
@@ -43,6 +44,30 @@ def atomic(path: Path) -> Iterator[Path]:
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    with atomic(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def read_verified(path: Path) -> bytes:
+    """The content of a file that the manifest beside it, of the same name in JSON, vouches for.
+
+    Raises `StudyError` where it was changed or cut off since.
+    """
+    manifest = path.with_suffix(".json")
+    try:
+        expected, content = read_json(manifest)["file_sha256"], path.read_bytes()
+    except (OSError, LookupError, TypeError, ValueError) as error:
+        raise StudyError(f"{path}: cannot be verified by {manifest} ({error}); {_AGAIN}") from error
+    got = hashlib.sha256(content).hexdigest()
+    if got != expected:
+        raise StudyError(
+            f"{path}: was changed or cut off: its SHA-256 is {got[:16]}..., {manifest} says "
+            f"{expected[:16]}...; {_AGAIN}"
+        )
+    return content
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -20,6 +20,7 @@ from trainkit.errors import StudyError
 
 STALL_SECONDS = 30
 NPM_SECONDS = 1200
+LARGEST = 10**9  # bytes of a download, or of what an archive unpacks to
 Content = TypeVar("Content")
 
 
@@ -94,6 +95,8 @@ def download(url: str, path: Path, md5: str) -> None:
                 out.write(chunk)
                 digest.update(chunk)
                 done += len(chunk)
+                if done > LARGEST:
+                    raise StudyError(f"{path.name} is larger than {LARGEST // 10**6} MB")
                 now = time.monotonic()
                 if now - shown > 3:
                     left = f", {(now - began) * (total - done) / done:.0f} s left" if total else ""
@@ -157,6 +160,11 @@ def unpack(archive: Path, folder: Path) -> Path:
     """Unpack a tar archive; paths that leave ``folder`` are refused (PEP 706)."""
     try:
         with tarfile.open(archive) as tar:
+            size = 0
+            for member in tar:
+                size += member.size
+                if size > LARGEST:
+                    raise StudyError(f"{archive.name} unpacks to more than {LARGEST // 10**6} MB")
             tar.extractall(folder, filter="data")
     except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise StudyError(f"{archive.name} is not a good archive ({error})") from error

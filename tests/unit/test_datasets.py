@@ -1,7 +1,10 @@
 """Splits: what is trained on, tuned on and tested on never overlaps, and is the same for all runs."""
 
+import shutil
+
 import pytest
 import torch
+from manifests import vouch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
@@ -28,7 +31,7 @@ def data(tmp_path_factory):
         "test_labels": (torch.arange(TESTS) % 10).to(torch.uint8),
     }
     save_file(tensors, path)
-    return path
+    return vouch(path)
 
 
 def numbers(splits: Splits) -> list[list[int]]:
@@ -117,3 +120,36 @@ def test_the_statistics_are_those_of_the_training_images(root, name):
         std = ((count * (values - mean).square()).sum() / count.sum()).sqrt()
         assert mean.item() == pytest.approx(MEAN[name][c], abs=1e-7)
         assert std.item() == pytest.approx(STD[name][c], abs=1e-7)
+
+
+# -- After it was verified -------------------------------------------------------------------------
+
+
+def copied(data, folder):
+    for path in (data, data.with_suffix(".json")):
+        shutil.copyfile(path, folder / path.name)
+    return folder / data.name
+
+
+@pytest.mark.parametrize("harm", ["changed", "cut off", "empty", "gone"])
+def test_a_dataset_that_changed_after_it_was_verified_is_refused(data, tmp_path, harm):
+    path = copied(data, tmp_path)
+    content = path.read_bytes()
+    if harm == "changed":
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif harm == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(content[: len(content) // 2 if harm == "cut off" else 0])
+    with pytest.raises(StudyError) as caught:
+        load_splits(path, Split(validation=50))
+    assert str(caught.value).startswith(f"{path}: ")
+    assert "delete both and rerun snakemake" in str(caught.value) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]"])
+def test_a_dataset_without_a_good_manifest_is_refused(data, tmp_path, text):
+    path = copied(data, tmp_path)
+    path.with_suffix(".json").write_text(text)
+    with pytest.raises(StudyError, match="cannot be verified by"):
+        load_splits(path, Split(validation=50))

@@ -228,3 +228,19 @@ def test_a_cut_archive_is_refused_and_what_was_there_before_stays(tmp_path, cifa
     assert "add {kind: folder, path: FOLDER} as the first of datasets.cifar10.sources" in str(caught.value)
     assert (tmp_path / "x").read_text() == "old"
     assert {path.name for path in tmp_path.iterdir()} == {"mine", "x"}
+
+
+def test_a_packed_file_that_unpacks_without_end_is_read_no_further_than_needed(tmp_path, mnist):
+    write_mnist(tmp_path, mnist, gz=True)
+    bomb = tmp_path / "t10k-labels-idx1-ubyte.gz"
+    bomb.write_bytes(gzip.compress(bytes(10**8), 9))
+    with pytest.raises(StudyError, match=r"has 20000 bytes, expected 10008"):
+        decode_mnist(tmp_path)
+
+
+def test_a_full_disk_leaves_neither_tensors_nor_manifest(small_disk, tmp_path, cifar10):
+    source = write_cifar10_png(tmp_path / "source", cifar10)
+    folder = small_disk(100)
+    with pytest.raises(StudyError, match="No space left on device"):
+        prepare("cifar10", config(cifar10, source), folder / "x.safetensors", folder / "x.json")
+    assert list(folder.iterdir()) == []

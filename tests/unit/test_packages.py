@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from trainkit import sources
 from trainkit.config import Source
 from trainkit.errors import StudyError
 from trainkit.sources import first_good, npm_pack, unpack
@@ -132,3 +133,18 @@ def test_a_cut_archive_is_refused(tmp_path):
     whole.write_bytes(whole.read_bytes()[:-20])
     with pytest.raises(StudyError, match=r"x\.tgz is not a good archive"):
         unpack(whole, tmp_path)
+
+
+def test_an_archive_that_unpacks_to_an_absurd_size_is_refused_before_it_does(tmp_path, monkeypatch):
+    monkeypatch.setattr(sources, "LARGEST", 10**6)
+    with tarfile.open(tmp_path / "bomb.tgz", "w:gz") as tar:
+        for name in ("one", "two"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 600_000
+            tar.addfile(entry, io.BytesIO(bytes(entry.size)))
+    assert (tmp_path / "bomb.tgz").stat().st_size < 10_000
+    inside = tmp_path / "inside"
+    inside.mkdir()
+    with pytest.raises(StudyError, match=r"bomb\.tgz unpacks to more than 1 MB"):
+        unpack(tmp_path / "bomb.tgz", inside)
+    assert list(inside.iterdir()) == []

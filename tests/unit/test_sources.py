@@ -174,3 +174,10 @@ def test_a_damaged_file_leads_to_the_next_source(tmp_path, capsys):
 
     assert first_good("data", sources, read, "")[0] == b"right"
     assert "damaged" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("kind", ["good", "unsized"])
+def test_a_download_of_an_absurd_size_is_given_up(url, tmp_path, monkeypatch, kind):
+    monkeypatch.setattr(sources, "LARGEST", len(GOOD) - 1)
+    with pytest.raises(StudyError, match=r"data\.bin is larger than"):
+        download(f"{url}/{kind}/data.bin", tmp_path / "data.bin", MD5)
