@@ -27,6 +27,7 @@ def start(project: Project) -> subprocess.Popen:
     return subprocess.Popen(
         command, cwd=project.folder, start_new_session=True, text=True,
         stdout=(project.folder / "killed.log").open("a"), stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
     )  # fmt: skip
 
 

@@ -79,7 +79,7 @@ class Study(Strict):
     preset: Literal["auto", "gpu", "cpu", "smoke"] = "auto"
     study: Name = Field(description="the results folder's name; the preset's unless given")
     data_folder: str = Field(
-        "data", pattern=r"^[A-Za-z0-9._/-]+$", description="verified data, shared by studies"
+        "data", pattern=r"^[A-Za-z0-9._/][A-Za-z0-9._/-]*$", description="verified data, shared by studies"
     )
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
         "auto", description="CPU threads of a training job; auto: all on a CPU, 4 with a GPU"
@@ -96,8 +96,21 @@ class Study(Strict):
 
     @model_validator(mode="after")
     def _references(self) -> Self:
+        for name, dataset in self.datasets.items():
+            if dataset.split.left(name) < 1:
+                raise ValueError(
+                    f"datasets.{name}.split.validation: {dataset.split.validation} leaves nothing to train on"
+                )
         for name, experiment in self.experiments.items():
             recipe = experiment.recipe
+            if experiment.dataset not in self.datasets:
+                raise ValueError(f"experiments.{name}.dataset: datasets has no {experiment.dataset}")
+            left = self.datasets[experiment.dataset].split.left(experiment.dataset)
+            if (recipe.train_images or 0) > left:
+                raise ValueError(
+                    f"experiments.{name}.recipe.train_images: {recipe.train_images} asked for, "
+                    f"{left} are there"
+                )
             for key, other in [
                 ("epochs_of", recipe.epochs_of),
                 ("budget.reference", recipe.budget and recipe.budget.reference),
@@ -305,7 +318,9 @@ def suggest(word: str, known: Any) -> str:
 
 def _explain(error: ValidationError, layers: list[tuple[str, dict]]) -> str:
     """The first mistake as one line: file, key, what was expected, what was got."""
-    first = error.errors()[0]
+    errors = error.errors()
+    # Of "auto" or a number, a number that is too large should hear of the number's limits.
+    first = next((e for e in errors if e["type"] != "literal_error" or isinstance(e["input"], str)), errors[0])
     # A union's branch (the model's name) stands in the location, but not in the file.
     path = [p for i, p in enumerate(first["loc"]) if not (i and first["loc"][i - 1] == "model")]
     path = [p for p in path if p not in ("constrained-int", "literal['auto']", "[key]")]

@@ -43,6 +43,11 @@ class ConvNet(Strict):
     stem_stride: Literal[1, 2] = Field(1, description="of the first convolution")
     dropout: Fraction = 0.0
 
+    def last_side(self, side: int) -> int:
+        """Pixels a side that are left of an image after the last pooling."""
+        side = (side - 1) // self.stem_stride + 1
+        return side >> len(self.stages)
+
 
 class ResNet(Strict):
     """The ResNets of He et al. 2015: depth 6n+2 is the CIFAR family, 18 and 34 the ImageNet one."""
@@ -98,6 +103,10 @@ class Airbench(Strict):
     widths: list[Annotated[int, Field(ge=8, le=2048)]] = Field([64, 256, 256], min_length=1, max_length=4)
     whiten: bool = Field(True, description="the first convolution whitens 2x2 patches, and stays")
     identity: bool = Field(True, description="convolutions start by handing their inputs on")
+
+    def last_side(self, side: int) -> int:
+        """Pixels a side that are left of an image after the last pooling."""
+        return (side - 1) >> len(self.widths)
 
 
 Model = Annotated[
@@ -226,6 +235,10 @@ class Recipe(Strict):
         return self
 
 
+SIDE = {"mnist": 28, "cifar10": 32}  # pixels
+TRAIN_IMAGES = {"mnist": 60_000, "cifar10": 50_000}
+
+
 class Experiment(Strict):
     """One experiment: what is trained on what, and how."""
 
@@ -245,6 +258,12 @@ class Experiment(Strict):
             raise ValueError(
                 "recipe.augment: a frozen base sees each image once (its features are cached); "
                 "remove the augmentation or set model.train: all"
+            )
+        smallest = min([SIDE[self.dataset], *(size.pixels for size in self.recipe.resize)])
+        if self.model.name in ("convnet", "airbench") and self.model.last_side(smallest) < 1:
+            raise ValueError(
+                f"model: its poolings leave nothing of an image of {smallest}x{smallest} pixels; "
+                "give it fewer stages"
             )
         if self.recipe.resize and self.model.name not in RESIZABLE:
             raise ValueError(
@@ -267,6 +286,10 @@ class Split(Strict):
     validation: int = Field(5000, ge=10, description="images taken from train for validation")
     train_limit: int | None = Field(None, ge=20, description="use this many training images only")
     test_limit: int | None = Field(None, ge=10, description="use this many test images only")
+
+    def left(self, dataset: str) -> int:
+        """Images that are left to train on."""
+        return min(self.train_limit or TRAIN_IMAGES[dataset], TRAIN_IMAGES[dataset]) - self.validation
 
 
 class RunSpec(Experiment):

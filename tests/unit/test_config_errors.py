@@ -56,6 +56,51 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{CONSTANT}.recipe.resize", [{"until": 0.5, "pixels": 24}], "resize does not go with budget"),
     ("benchmark.pairs", 0, "input should be greater than or equal to 1, got 0"),
     ("benchmark.workloads.resnet18.batchsize", 8, "unknown key; did you mean 'batch_size'?"),
+    # what the dataset cannot feed
+    (f"{CONVNET}.model.stages", [[8]] * 5, "poolings leave nothing of an image of 28x28 pixels"),
+    ("experiments.speedrun.model.widths", [8, 8, 8, 8, 8], "list should have at most 4 items"),
+    (
+        "experiments.speedrun-tta",
+        {
+            "like": "speedrun",
+            "model": {"widths": [8] * 4},
+            "recipe": {"resize": [{"until": 0.5, "pixels": 16}]},
+        },
+        "poolings leave nothing of an image of 16x16 pixels",
+    ),
+    (f"{CONVNET}.recipe.train_images", 55_001, "55001 asked for, 55000 are there"),
+    ("datasets.mnist.split.validation", 60_000, "60000 leaves nothing to train on"),
+    ("datasets.cifar10.split", {"train_limit": 5000}, "5000 leaves nothing to train on"),
+    # absurd sizes
+    (f"{CONVNET}.recipe.batch_size", 10**9, "input should be less than or equal to 65536"),
+    (f"{CONVNET}.recipe.epochs", 10**9, "input should be less than or equal to 10000"),
+    (f"{RESNET}.model.depth", 10**6, "input should be less than or equal to 1202"),
+    (f"{RESNET}.model.width", 10**6, "input should be less than or equal to 512"),
+    (f"{CONVNET}.recipe.optimizer.lr", float("inf"), "got inf"),
+    (f"{CONVNET}.recipe.optimizer.lr", 1e9, "input should be less than or equal to 100"),
+    (f"{CONVNET}.recipe.optimizer.momentum", 1.0, "input should be less than 1"),
+    (f"{CONVNET}.recipe.batch_size", -128, "input should be greater than or equal to 2"),
+    ("seeds.0", 2**31, "input should be less than 2147483648"),
+    ("threads", 10**6, "input should be less than or equal to 1024"),
+    # schedules
+    (f"{RESNET}.recipe.schedule", {"name": "step", "milestones": [1.5]}, "input should be less than 1"),
+    (f"{RESNET}.recipe.schedule", {"name": "step", "milestones": [0.5, 0.5]}, "milestones must rise"),
+    (f"{RESNET}.recipe.schedule.warmup", 1, "input should be less than 1, got 1"),
+    # hostile words
+    ("experiments.my net", {"like": "mnist-convnet"}, "string should match pattern"),
+    ("experiments.$(reboot)", {"like": "mnist-convnet"}, "string should match pattern"),
+    ("experiments.a;b", {"like": "mnist-convnet"}, "string should match pattern"),
+    ("experiments.it's", {"like": "mnist-convnet"}, "string should match pattern"),
+    ("experiments.-rf", {"like": "mnist-convnet"}, "string should match pattern"),
+    ("experiments...", {"like": "mnist-convnet"}, "string should match pattern"),
+    (f"experiments.{'x' * 65}", {"like": "mnist-convnet"}, "string should match pattern"),
+    (f"{CONVNET}.title", "", "string should have at least 1 character"),
+    (f"{CONVNET}.title", "x" * 121, "string should have at most 120 characters"),
+    ("study", "a b", "string should match pattern"),
+    ("data_folder", "data; rm -rf x", "string should match pattern"),
+    ("data_folder", "-data", "string should match pattern"),
+    ("datasets.mnist.sources.1.package", "x; touch y", "string should match pattern"),
+    ("datasets.mnist.sources.1.package", "--registry=evil", "string should match pattern"),
     # unknown names
     (f"{CONVNET}.model.name", "resnett", "does not match any of the expected tags: 'dense', 'convnet'"),
     (f"{CONVNET}.recipe.optimizer.name", "adam", "'adamw', 'rmsprop' or 'muon', got 'adam'"),
@@ -132,7 +177,9 @@ def test_a_mistake_is_one_line_with_the_file_the_key_and_what_was_expected(
     message = error_of(root, {} if key == "preset" else {"preset": "cpu"})
     file, where, what = message.split(": ", 2)
     assert file == "config/config.yaml"
-    assert key == where or key.startswith(f"{where}."), "names neither the key nor its table"
+    assert f"{key}.".startswith(f"{where}.") or where.startswith(f"{key}."), (
+        "names not the key, nor its table"
+    )
     assert expectation in what
     assert "\n" not in message
 
