@@ -320,7 +320,8 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict]]) -> str:
     """The first mistake as one line: file, key, what was expected, what was got."""
     errors = error.errors()
     # Of "auto" or a number, a number that is too large should hear of the number's limits.
-    first = next((e for e in errors if e["type"] != "literal_error" or isinstance(e["input"], str)), errors[0])
+    apt = (e for e in errors if e["type"] != "literal_error" or isinstance(e["input"], str))
+    first = next(apt, errors[0])
     # A union's branch (the model's name) stands in the location, but not in the file.
     path = [p for i, p in enumerate(first["loc"]) if not (i and first["loc"][i - 1] == "model")]
     path = [p for p in path if p not in ("constrained-int", "literal['auto']", "[key]")]
