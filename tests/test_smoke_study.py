@@ -126,6 +126,15 @@ def test_touching_and_commenting_rerun_nothing(editable: Project):
     assert editable.planned() == {}
 
 
+def test_a_change_that_is_taken_back_reruns_nothing(editable: Project):
+    path = editable.folder / "scripts/trainkit/models/convnet.py"
+    text = path.read_text()
+    path.write_text(text + "\nEDITED = True\n")
+    assert editable.planned() != {}
+    path.write_text(text)
+    assert editable.planned() == {}
+
+
 def test_editing_an_architecture_retrains_its_runs_alone(editable: Project):
     path = editable.folder / "scripts/trainkit/models/convnextv2.py"
     path.write_text(path.read_text().replace("std=0.02", "std=0.03"))
@@ -172,6 +181,32 @@ def test_a_record_of_other_code_is_refused_by_the_tables(editable: Project):
         "error: results/smoke/runs/cifar10-shallow/seed-0/record.json: was made from another code" in printed
     )
     assert "Traceback" not in printed
+
+
+HOSTILE = """<script>alert(1)</script> "$(touch pwned)" '; touch pwned; ' `touch pwned` $x$ {y} %s"""
+
+
+def test_a_hostile_title_is_only_a_word(editable: Project):
+    path = editable.folder / "config/presets/smoke.yaml"
+    path.write_text(
+        path.read_text().replace("mnist-convnet: {", f"mnist-convnet: {{title: {json.dumps(HOSTILE)}, ")
+    )
+    editable.snakemake()
+    record = json.loads((editable.results / "runs/mnist-convnet/seed-0/record.json").read_text())
+    assert record["title"] == HOSTILE
+    assert not list(editable.folder.rglob("pwned"))
+    for page in (editable.results / "report.html", editable.results / "tables/task1_mnist.html"):
+        assert "&lt;script&gt;alert(1)" in page.read_text()
+        assert "<script>alert(1)" not in page.read_text()
+
+
+def test_verify_repeats_a_sample_of_runs_and_finds_them_the_same(editable: Project):
+    printed = editable.snakemake("verify")
+    assert "3 of 3 runs reproduce bit for bit" in printed
+    table = pd.read_csv(editable.results / "tables" / "verify.csv")
+    assert len(table) == 3 and table.experiment.is_unique
+    assert (table.machine == "the same").all() and table.same_weights_and_history.all()
+    assert (table.verdict == "reproduces bit for bit").all()
 
 
 # -- Mistakes ------------------------------------------------------------------------------

@@ -19,6 +19,7 @@ from trainkit.spec import Schedule
 
 sns.set_theme(context="notebook", style="ticks", palette="colorblind")
 plt.rcParams |= {
+    "text.parse_math": False,  # a title is words, dollars and all
     "axes.grid": True,
     "grid.alpha": 0.3,
     "axes.spines.top": False,
