@@ -6,7 +6,8 @@ import re
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -160,3 +161,48 @@ def test_the_profiles_preset_holds_beside_other_config_on_the_command_line(proje
     assert {f"results/mine/runs/mnist-convnet/seed-{seed}/record.json" for seed in seeds} <= set(
         re.findall(r"results/mine/runs/mnist-convnet/seed-\d+/record\.json", log)
     )
+
+
+LONG = "experiments: {long: {like: mnist-convnet, title: Long enough to be preempted, recipe: {epochs: 150}}}"
+
+
+def test_a_preempted_training_saves_its_state_and_the_retry_goes_on(
+    submission: Submission, project: Path, slurm: dict[str, str]
+) -> None:
+    (project / "long.yaml").write_text(LONG)
+    folder = submission.results / "runs" / "long" / "seed-0"
+    command = [sys.executable, "-m", "snakemake", "--workflow-profile", "profiles/slurm"]
+    command += ["--configfile", "profiles/slurm/study.yaml", "long.yaml", "--config", "preset=smoke"]
+    command += ["--slurm-init-seconds-before-status-checks", "9"]
+    with (project / "long.log").open("w") as log:
+        call = subprocess.Popen(
+            [*command, "--", "results/smoke/runs/long/seed-0/record.json"],
+            cwd=project, env=slurm, stdout=log, stderr=subprocess.STDOUT,
+        )  # fmt: skip
+    try:
+        first = wait_for(lambda: sorted(folder.glob("checkpoints/*.safetensors")), 90)[-1]
+        running = ["squeue", "--states=running", "--noheader", "--format=%i"]
+        (number,) = subprocess.run(
+            running, env=slurm, capture_output=True, text=True, check=True
+        ).stdout.split()
+        subprocess.run(["scancel", number], env=slurm, check=True)
+        call.wait(200)
+    finally:
+        call.kill()
+    printed = (project / "long.log").read_text()
+    assert call.returncode == 0, printed
+    record = read_record(folder / "record.json")
+    assert record.resumed == 1
+    assert record.epochs == 150
+    log = (submission.results / "logs/runs/long/seed-0.log").read_text()
+    went_on = re.search(r"goes on after step (\d+)", log)
+    assert went_on and int(went_on[1]) >= int(first.name[:9])
+
+
+def wait_for(found: Callable[[], Any], seconds: float) -> Any:
+    """What ``found`` gives as soon as it gives something."""
+    end = time.monotonic() + seconds
+    while not (result := found()):
+        assert time.monotonic() < end, "nothing came"
+        time.sleep(0.1)
+    return result

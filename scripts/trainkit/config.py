@@ -178,7 +178,7 @@ class Study(Strict):
         recipe = experiment.recipe
         optimizer = recipe.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
         length = (recipe.budget and recipe.budget.reference, recipe.batch_size, recipe.train_images)
-        kind = (recipe.augment, recipe.precision, recipe.layout, recipe.compile)
+        kind = (recipe.averaging, recipe.augment, recipe.precision, recipe.layout, recipe.compile)
         return (experiment.dataset, experiment.model, optimizer, length, kind)
 
 

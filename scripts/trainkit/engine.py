@@ -69,7 +69,7 @@ class Position:
     epoch: int = 0
     first: int = 0  # steps that were done when the epoch began
     order: Tensor | None = None  # (N,) int64: the epoch's images; None between two epochs
-    finished: bool = False  # Lookahead's end is behind it
+    finished: bool = False  # the slow weights' end is behind it
     converged: bool | None = None
     resumed: int = 0  # how many times a killed training went on
     history: list[dict[str, float]] = field(default_factory=list)
@@ -97,7 +97,7 @@ class Trainer:
         self.model = model.to(self.device, memory_format=numerics.memory_format)
         self.forward = torch.compile(self.model) if recipe.compile else self.model
         self.optimizer = optim.build(recipe.optimizer, self.model)
-        self.lookahead = optim.lookahead(recipe.optimizer, self.optimizer)
+        self.slow = optim.slow(recipe, self.optimizer)
         self.batch_size = min(recipe.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
         self._mirrored: Tensor | None = None  # (N,) bool: which training images lie mirrored
@@ -118,15 +118,16 @@ class Trainer:
             logits = self.forward(x) if compiled else self.model(x)
         return F.cross_entropy(logits.float(), batch.y, label_smoothing=self.recipe.label_smoothing), logits
 
-    def step(self, batch: Images, lr: float) -> None:
+    def step(self, batch: Images, lr: float, z: float = 1.0) -> None:
+        """One training step, after the fraction ``z`` of training."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["factor"]
         loss, logits = self.loss(batch)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.lookahead:
-            self.lookahead.step()
+        if self.slow:
+            self.slow.step(z)
         with torch.no_grad():
             correct = (logits.argmax(1) == batch.y).sum()
             whole = self._counts[0] + loss.detach()
@@ -242,7 +243,7 @@ class Trainer:
                 if at.done == steps:
                     break
                 self.pixels = schedules.image_size(self.recipe, at.done / steps)
-                self.step(batch, self._rate(at.done / steps))
+                self.step(batch, self._rate(at.done / steps), at.done / steps)
                 at.done += 1
                 if progress.within(at.done, at.epoch):  # rarely: reading waits for the device
                     self._read_counts(steps)
@@ -258,7 +259,7 @@ class Trainer:
                 self._finish_once()
             self.seconds.train += clock.lap()
             # Before the last synchronisation the fast weights are on trial, not the answer.
-            slow = self.lookahead.slow_weights() if self.lookahead and not at.finished else nullcontext()
+            slow = self.slow.slow_weights() if self.slow and not at.finished else nullcontext()
             with slow:
                 val = self.evaluate(self.splits.val)
             self.seconds.evaluate += clock.lap()
@@ -276,7 +277,7 @@ class Trainer:
             if self._plateau:
                 at.converged = self._plateau.update(val.loss)
         val_loss, val_accuracy = at.history[-1]["val_loss"], at.history[-1]["val_accuracy"]
-        if self.lookahead and at.done < steps:  # it converged: the end came unannounced
+        if self.slow and at.done < steps:  # it converged: the end came unannounced
             self._finish_once()
             self.seconds.train += clock.lap()
             val = self.evaluate(self.splits.val)
@@ -314,13 +315,13 @@ class Trainer:
             self.at.finished = True
 
     def finish(self) -> None:
-        """Lookahead's end: synchronise, and measure BatchNorm's statistics for the slow weights.
+        """The slow weights' end: take them, and measure BatchNorm's statistics for them.
 
-        Nothing without Lookahead. It is part of training, and of an equal-time budget.
+        Nothing without Lookahead or averaging. It is part of training, and of an equal-time budget.
         """
-        if not self.lookahead:
+        if not self.slow:
             return
-        self.lookahead.synchronize()
+        self.slow.synchronize()
         norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
         if not norms:
             return
@@ -346,7 +347,7 @@ class Trainer:
             "at": vars(self.at),
             "model": self.model.state_dict(),
             "optimizer": optim.state(self.optimizer),
-            "lookahead": self.lookahead and self.lookahead.state_dict(),
+            "slow": self.slow and self.slow.state_dict(),
             "plateau": self._plateau and self._plateau.state(),
             "counts": self._counts,
             "mirrored": self._mirrored,
@@ -362,8 +363,8 @@ class Trainer:
         self.at.resumed += 1
         self.model.load_state_dict(state["model"])
         optim.load_state(self.optimizer, state["optimizer"])
-        if self.lookahead:
-            self.lookahead.load_state_dict(state["lookahead"])
+        if self.slow:
+            self.slow.load_state_dict(state["slow"])
         if self._plateau:
             vars(self._plateau).update(state["plateau"])
         self._counts.copy_(state["counts"])

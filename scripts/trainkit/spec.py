@@ -123,6 +123,19 @@ class Lookahead(Strict):
 
     k: int = Field(5, ge=1, le=1000, description="inner steps between two synchronisations")
     alpha: float = Field(0.5, gt=0, le=1, description="step size of the slow weights")
+    momentum: Literal["keep", "reset", "pullback"] = Field(
+        "keep", description="the inner optimiser's, at a synchronisation (the paper's appendix)"
+    )
+
+
+class Averaging(Strict):
+    """The mean of the weights along the way, in place of the last ones."""
+
+    name: Literal["ema", "tail"] = Field(
+        description="an exponential moving average, or the plain one of the last part of training"
+    )
+    decay: float = Field(0.99, gt=0, lt=1, description="ema: what a step leaves of the average")
+    last: float = Field(0.25, gt=0, le=1, description="tail: the fraction of training that is averaged")
 
 
 class Optimizer(Strict):
@@ -140,22 +153,30 @@ class Schedule(Strict):
     """The learning rate's factor over training; ``z`` runs from 0 to 1. See optim/schedules.py."""
 
     name: Literal[
-        "constant", "step", "exponential", "cyclical", "cosine", "one-cycle", "triangle", "linear", "plateau"
+        "constant", "step", "exponential", "cyclical", "cosine", "cosine-restarts", "one-cycle", "triangle",
+        "linear", "rex", "warmup-stable-decay", "plateau",
     ] = "constant"  # fmt: skip
     milestones: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
         [0.5, 0.75], description="step: where, as fractions of training"
     )
     gamma: float = Field(0.1, gt=0, lt=1, description="step and plateau: the drop")
     final: float = Field(0.01, gt=0, lt=1, description="exponential: the factor at the end")
-    cycles: int = Field(2, ge=1, le=1000, description="cyclical: triangles over training")
+    cycles: int = Field(2, ge=1, le=1000, description="cyclical and cosine-restarts: over training")
     low: float = Field(0.1, ge=0, lt=1, description="cyclical: the factor between triangles")
-    warmup: float = Field(0.2, ge=0, lt=1, description="one-cycle and triangle: fraction spent rising")
+    shrink: float = Field(1.0, gt=0, le=1, description="cyclical: each triangle's height; triangular2: 0.5")
+    growth: float = Field(1.0, ge=1, le=10, description="cosine-restarts: each cycle's length")
+    warmup: float = Field(
+        0.2, ge=0, lt=1, description="one-cycle, triangle, warmup-stable-decay: fraction spent rising"
+    )
+    decay: float = Field(0.2, gt=0, le=1, description="warmup-stable-decay: fraction spent falling")
     patience: int = Field(2, ge=1, le=100, description="plateau: epochs without a better loss")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError("milestones must rise")
+        if self.name == "warmup-stable-decay" and self.warmup + self.decay > 1:
+            raise ValueError("warmup and decay together are longer than training")
         return self
 
 
@@ -204,6 +225,7 @@ class Recipe(Strict):
     optimizer: Optimizer
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
+    averaging: Averaging | None = Field(None, description="the modern rival of Lookahead")
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     resize: list[Resize] = Field([], description="progressive resizing: from the start to the end")
     test_time_augmentation: bool = Field(
@@ -227,6 +249,10 @@ class Recipe(Strict):
             raise ValueError("schedule plateau needs until: it does not know its horizon")
         if self.until and self.schedule.name not in ("plateau", "constant"):
             raise ValueError("until (convergence) goes with schedule plateau or constant only")
+        if self.averaging and self.optimizer.lookahead:
+            raise ValueError("averaging and optimizer.lookahead exclude each other; take one")
+        if self.averaging and self.averaging.name == "tail" and self.until:
+            raise ValueError("averaging tail does not go with until: it does not know its horizon")
         if self.budget and self.resize:
             raise ValueError("resize does not go with budget: its calibration needs steps of one cost")
         ends = [resize.until for resize in self.resize]

@@ -29,6 +29,9 @@ RECIPES = {
     "rmsprop": recipe(optimizer={"name": "rmsprop", "lr": 0.003}),
     "muon": recipe(optimizer={"name": "muon", "lr": 0.1, "momentum": 0.6}),
     "lookahead": recipe(optimizer={"lookahead": {"k": 3, "alpha": 0.5}}),
+    "pullback": recipe(optimizer={"lookahead": {"k": 2, "alpha": 0.5, "momentum": "pullback"}}),
+    "ema": recipe(averaging={"name": "ema", "decay": 0.9}),
+    "tail": recipe(averaging={"name": "tail", "last": 0.5}),
     "alternating flips": recipe(augment=Augment(flip="alternating")),
     "one-cycle": recipe(schedule={"name": "one-cycle"}),
     "convergence": recipe(

@@ -95,7 +95,7 @@ def test_each_contestant_differs_from_the_control_in_its_schedule_and_lookahead_
             expected.add("recipe.schedule.name")
         if name.endswith("-lookahead"):
             expected |= {"recipe.optimizer.lookahead"} | {
-                f"recipe.optimizer.lookahead.{key}" for key in ("k", "alpha")
+                f"recipe.optimizer.lookahead.{key}" for key in ("k", "alpha", "momentum")
             }
         assert differences(study, control, name) == expected, name
         assert spec.recipe.schedule.name == schedule

@@ -56,6 +56,14 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{CONSTANT}.recipe.resize", [{"until": 0.5, "pixels": 24}], "resize does not go with budget"),
     ("benchmark.pairs", 0, "input should be greater than or equal to 1, got 0"),
     ("benchmark.workloads.resnet18.batchsize", 8, "unknown key; did you mean 'batch_size'?"),
+    (f"{CONVNET}.recipe.schedule", {"name": "warmup-stable-decay", "warmup": 0.9}, "longer than training"),
+    (f"{CONVNET}.recipe.averaging", {"name": "mean"}, "'ema' or 'tail'"),
+    (
+        "experiments.cifar10-fast-constant-lookahead.recipe.averaging",
+        {"name": "ema"},
+        "averaging and optimizer.lookahead exclude each other",
+    ),
+    (f"{SHALLOW}.recipe.averaging", {"name": "tail"}, "averaging tail does not go with until"),
     # what the dataset cannot feed
     (f"{CONVNET}.model.stages", [[8]] * 5, "poolings leave nothing of an image of 28x28 pixels"),
     ("experiments.speedrun.model.widths", [8, 8, 8, 8, 8], "list should have at most 4 items"),

@@ -217,6 +217,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         {"optimizer": {"name": "adamw", "lr": 0.01, "lookahead": {"k": 2, "alpha": 0.5}}},
         {"optimizer": {"name": "muon", "lr": 0.1, "momentum": 0.5}, "augment": Augment(flip="alternating")},
         {"optimizer": {"name": "rmsprop", "lr": 0.01}},
+        {"averaging": {"name": "ema"}},
     ],
 )
 def test_no_step_waits_for_the_device(changes, waits):

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from trainkit import optim
+from trainkit.optim.averaging import Averaging
 from trainkit.optim.lookahead import Lookahead
-from trainkit.spec import Optimizer
+from trainkit.spec import Optimizer, Recipe
 
 
 def descend(weight: torch.Tensor, optimizer: torch.optim.Optimizer) -> None:
@@ -114,12 +115,63 @@ def test_a_synchronisation_leaves_the_inner_momentum_alone():
     assert before.item() == 8.0
 
 
+def synchronised(momentum: str, rounds: int) -> list[tuple[float, float]]:
+    """The weight and its momentum after each synchronisation; k=2, alpha=0.5, rate 0.5, from 8."""
+    weight, inner = quadratic([8.0], momentum=0.5)
+    momenta = lambda: [inner.state[weight]["momentum_buffer"]]  # noqa: E731
+    lookahead = Lookahead([weight], 2, 0.5, momentum, momenta)
+    found = []
+    for _ in range(rounds):
+        for _ in range(2):
+            descend(weight, inner)
+            lookahead.step()
+        found.append((weight.item(), momenta()[0].item()))
+    return found
+
+
+def test_pulled_back_momentum_is_a_mean_of_copies_and_not_the_live_buffer():
+    # m = 8 after two steps: pulled back to 8 / 2 = 4. From w = 4: m = 2 + 4 = 6, w = 1; m = 3 + 1 = 4,
+    # w = -1; slow 4 + (-1 - 4) / 2 = 1.5 and m (4 + 4) / 2 = 4. An alias would give 4 as well, and then
+    # in the third round: m = 2 + 1.5 = 3.5, w = -0.25; m = 1.75 - 0.25 = 1.5, w = -1; (4 + 1.5) / 2.
+    assert synchronised("pullback", 3) == [(4.0, 4.0), (1.5, 4.0), (0.25, 2.75)]
+
+
+def test_reset_momentum_starts_again_from_zero():
+    # From w = 4 with m = 0: m = 4, w = 2; m = 2 + 2 = 4, w = 0; slow 2.
+    assert synchronised("reset", 2) == [(4.0, 0.0), (2.0, 0.0)]
+
+
+def test_kept_momentum_goes_on():
+    # From w = 4 with m = 8: m = 4 + 4 = 8, w = 0; m = 4 + 0, w = -2; slow 4 + (-2 - 4) / 2 = 1.
+    assert synchronised("keep", 2) == [(4.0, 8.0), (1.0, 4.0)]
+
+
 def test_the_options_decide_whether_and_how_it_is_used():
     model = torch.nn.Linear(3, 2)
-    plain = Optimizer(name="sgd", lr=0.1)
-    wanted = Optimizer(name="sgd", lr=0.1, lookahead={"k": 7, "alpha": 0.25})
-    inner = optim.build(wanted, model)
-    assert optim.lookahead(plain, inner) is None
-    lookahead = optim.lookahead(wanted, inner)
-    assert (lookahead.k, lookahead.alpha) == (7, 0.25)
+    inner = optim.build(Optimizer(name="sgd", lr=0.1), model)
+
+    def slow(**changes):
+        options = {"optimizer": {"name": "sgd", "lr": 0.1}} | changes
+        return optim.slow(Recipe(epochs=1, **options), inner)
+
+    assert slow() is None
+    wanted = {"k": 7, "alpha": 0.25, "momentum": "pullback"}
+    lookahead = slow(optimizer={"name": "sgd", "lr": 0.1, "lookahead": wanted})
+    assert (lookahead.k, lookahead.alpha, lookahead.momentum) == (7, 0.25, "pullback")
     assert {id(p) for p in lookahead.fast} == {id(p) for p in model.parameters()}
+    assert isinstance(slow(averaging={"name": "ema"}), Averaging)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
+def test_the_momenta_of_every_optimiser_are_found(name):
+    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(2, 2))
+    options = {"name": name, "lr": 0.1, "lookahead": {"k": 1, "momentum": "reset"}}
+    recipe = Recipe(epochs=1, optimizer=options)
+    inner = optim.build(recipe.optimizer, model)
+    lookahead = optim.slow(recipe, inner)
+    model(torch.ones(1, 1, 3, 3)).sum().backward()
+    inner.step()
+    assert len(lookahead.momenta()) == 4
+    assert any(m.any() for m in lookahead.momenta())
+    lookahead.step()
+    assert not any(m.any() for m in lookahead.momenta())

@@ -57,6 +57,9 @@ def test_every_schedule_is_explained_to_the_reader(name):
         ("one-cycle", 1 / 25, 1 / 250_000),
         ("triangle", 0, 0),
         ("linear", 1, 0),
+        ("cosine-restarts", 1, 0),
+        ("rex", 1, 0),
+        ("warmup-stable-decay", 0, 0),
     ],
 )
 def test_a_schedule_starts_and_ends_where_it_should(name, start, end):
@@ -65,7 +68,7 @@ def test_a_schedule_starts_and_ends_where_it_should(name, start, end):
     assert factor(schedule, 1.0) == pytest.approx(end, abs=1e-12)
 
 
-@pytest.mark.parametrize("name", ["step", "exponential", "cosine", "linear"])
+@pytest.mark.parametrize("name", ["step", "exponential", "cosine", "linear", "rex"])
 def test_a_decaying_schedule_never_rises(name):
     assert all(later <= earlier + 1e-12 for earlier, later in pairwise(curve(Schedule(name=name))))
 
@@ -140,6 +143,42 @@ def test_cyclical_is_pytorchs_triangle():
     schedule = Schedule(name="cyclical", cycles=cycles, low=0.1)
     ours = [factor(schedule, step / steps) for step in range(steps)]
     assert ours == pytest.approx(rates(scheduler, steps), abs=1e-9)
+
+
+def test_cyclical_whose_triangles_halve_is_pytorchs_triangular2():
+    steps, cycles = 120, 3
+    half = steps // (2 * cycles)
+    scheduler = lr_scheduler.CyclicLR(
+        optimizer(), 0.1, 1.0, step_size_up=half, mode="triangular2", cycle_momentum=False
+    )
+    schedule = Schedule(name="cyclical", cycles=cycles, low=0.1, shrink=0.5)
+    ours = [factor(schedule, step / steps) for step in range(steps)]
+    assert ours == pytest.approx(rates(scheduler, steps), abs=1e-9)
+
+
+@pytest.mark.parametrize(("cycles", "growth"), [(1, 1), (4, 1), (3, 2)])
+def test_cosine_restarts_is_pytorchs(cycles, growth):
+    first = 10
+    steps = first * sum(growth**i for i in range(cycles))
+    scheduler = lr_scheduler.CosineAnnealingWarmRestarts(optimizer(), first, growth)
+    schedule = Schedule(name="cosine-restarts", cycles=cycles, growth=growth)
+    # A place just within the step: where a cycle begins, rounding must not fall into the one before.
+    ours = [factor(schedule, (step + 1e-9) / steps) for step in range(steps)]
+    assert ours == pytest.approx(rates(scheduler, steps), abs=1e-6)
+
+
+def test_rex_lies_above_the_line_and_is_as_in_the_paper():
+    schedule = Schedule(name="rex")
+    assert factor(schedule, 0.5) == pytest.approx(2 / 3)  # equation 2: (1 - z) / (1/2 + (1 - z) / 2)
+    assert all(factor(schedule, z) == pytest.approx((1 - z) / (0.5 + 0.5 * (1 - z))) for z in GRID)
+    assert all(factor(schedule, z) > 1 - z for z in GRID[1:-1])
+
+
+def test_warmup_stable_decay_rises_stays_and_falls_along_straight_lines():
+    schedule = Schedule(name="warmup-stable-decay", warmup=0.1, decay=0.4)
+    values = [factor(schedule, z) for z in (0, 0.05, 0.1, 0.3, 0.6, 0.8, 1)]
+    assert values == pytest.approx([0, 0.5, 1, 1, 1, 0.5, 0])
+    assert factor(Schedule(name="warmup-stable-decay", warmup=0), 0.0) == 1
 
 
 @pytest.mark.parametrize(("name", "mean"), [("cosine", 0.5), ("linear", 0.5), ("cyclical", 0.55)])

@@ -5,10 +5,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from trainkit.optim.averaging import Averaging
 from trainkit.optim.lookahead import Lookahead
 from trainkit.optim.muon import Muon
-from trainkit.spec import Optimizer
+from trainkit.spec import Optimizer, Recipe
 
+Slow = Lookahead | Averaging
 REST_MOMENTUM = 0.85  # of what Muon leaves to SGD, as in airbench94
 
 
@@ -74,9 +76,20 @@ def _parameters(optimizer: torch.optim.Optimizer | Together) -> list[tuple[torch
     return [(each, p) for each in members for group in each.param_groups for p in group["params"]]
 
 
-def lookahead(options: Optimizer, optimizer: torch.optim.Optimizer | Together) -> Lookahead | None:
-    """Lookahead over ``optimizer``'s parameters, if the options ask for it."""
-    if options.lookahead is None:
+MOMENTA = ("momentum_buffer", "exp_avg")  # as SGD and Muon, or AdamW, call theirs
+
+
+def slow(recipe: Recipe, optimizer: torch.optim.Optimizer | Together) -> Slow | None:
+    """What follows the weights more slowly, if the recipe asks for it: Lookahead, or a mean."""
+    options = recipe.optimizer.lookahead
+    parameters = [p for _, p in _parameters(optimizer)]
+    if recipe.averaging:
+        return Averaging(parameters, recipe.averaging)
+    if options is None:
         return None
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    return Lookahead(parameters, options.lookahead.k, options.lookahead.alpha)
+
+    def momenta() -> list[Tensor]:
+        remembered = [each for each in state(optimizer) if each]
+        return [each[key] for each in remembered for key in MOMENTA if each.get(key) is not None]
+
+    return Lookahead(parameters, options.k, options.alpha, options.momentum, momenta)

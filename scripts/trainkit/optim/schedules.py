@@ -14,9 +14,12 @@ EXPLANATIONS = {
     "exponential": "falls by the same ratio each step",
     "cyclical": "rises and falls linearly several times (Smith 2017, arXiv 1506.01186)",
     "cosine": "half a cosine down to zero (Loshchilov and Hutter 2017, arXiv 1608.03983)",
+    "cosine-restarts": "half a cosine down to zero, again and again (Loshchilov and Hutter 2017)",
     "one-cycle": "rises once, then falls far below its start (Smith and Topin 2018, arXiv 1708.07120)",
     "triangle": "rises and falls along straight lines (Page 2019; Jordan 2024)",
     "linear": "a straight line to zero (Li et al. 2020, arXiv 1905.04753)",
+    "rex": "stays high longer than a line, then falls faster (Chen et al. 2022, arXiv 2107.04197)",
+    "warmup-stable-decay": "rises, stays, and falls at the end alone (Hu et al. 2024, arXiv 2404.06395)",
     "plateau": "drops when validation loss no longer improves",
 }
 
@@ -31,22 +34,44 @@ def factor(schedule: Schedule, z: float) -> float:
         case "exponential":
             return schedule.final**z
         case "cyclical":
-            position = (z * schedule.cycles) % 1.0
-            return schedule.low + (1 - schedule.low) * (1 - abs(2 * position - 1))
+            cycle, position = divmod(z * schedule.cycles, 1.0)
+            height = schedule.shrink**cycle * (1 - abs(2 * position - 1))
+            return schedule.low + (1 - schedule.low) * height
         case "cosine":
-            return (1 + math.cos(math.pi * z)) / 2
+            return _cosine(z)
+        case "cosine-restarts":
+            return _cosine(_within_cycle(z, schedule.cycles, schedule.growth))
         case "one-cycle":
             return _one_cycle(z, schedule.warmup)
         case "triangle":
             return z / schedule.warmup if z < schedule.warmup else (1 - z) / (1 - schedule.warmup)
         case "linear":
             return 1 - z
+        case "rex":
+            return (1 - z) / (1 - z / 2)
+        case "warmup-stable-decay":
+            return max(0.0, min(z / schedule.warmup if schedule.warmup else 1, 1, (1 - z) / schedule.decay))
     raise AssertionError(schedule.name)
 
 
 def image_size(recipe: Recipe, z: float) -> int | None:
     """Pixels a side of the images at ``z``; None where they keep their own."""
     return next((size.pixels for size in recipe.resize if z < size.until), None)
+
+
+def _cosine(z: float) -> float:
+    return (1 + math.cos(math.pi * z)) / 2
+
+
+def _within_cycle(z: float, cycles: int, growth: float) -> float:
+    """The place within the cycle at ``z``; each cycle is ``growth`` times as long as the one before."""
+    lengths = [growth**i for i in range(cycles)]
+    left = z * sum(lengths)
+    for length in lengths[:-1]:
+        if left < length:
+            return left / length
+        left -= length
+    return min(1.0, left / lengths[-1])
 
 
 def _one_cycle(z: float, warmup: float) -> float:
