@@ -42,6 +42,7 @@ localrules:
     task2_figures,
     task3_tables,
     task3_figures,
+    task3_more_table,
     galleries,
     benchmark_tables,
     speedrun_table,
@@ -79,6 +80,11 @@ rule task3:
 rule benchmark:
     input:
         rules.benchmark_tables.output,
+
+
+rule architectures:
+    input:
+        rules.task3_more_table.output,
 
 
 rule speedrun:

@@ -39,3 +39,28 @@ rule task3_figures:
         folder=folder_of_output,
     shell:
         "python scripts/make_figures.py task3 --records {input}" " --out {params.folder} 2>&1 | tee {log}"
+
+
+# On demand: further networks, and ConvNeXt V2 without some of its ingredients.
+use rule train as cifar10_more with:
+    wildcard_constraints:
+        experiment=names_of("architectures"),
+
+
+rule task3_more_table:
+    input:
+        records_of("2.1.3", "3", "architectures"),
+    output:
+        csv="<results>/tables/task3_more.csv",
+        html=report_tables("task3_more"),
+    log:
+        "<results>/logs/task3_more_table.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_tables.py"),
+        declared=declared("2.1.3", "3", "architectures"),
+        folder=folder_of_output,
+    shell:
+        "python scripts/make_tables.py task3_more --records {input} --declared {params.declared:q}"
+        " --out {params.folder} 2>&1 | tee {log}"

@@ -67,6 +67,7 @@ def render(results: Results, study: Path, preset: str) -> str:
         contest=contest,
         contest_answer=contest_answer(contest),
         architectures=tables.task3_architectures(results),
+        more_networks=optional_rows(study / "tables" / "task3_more.csv"),
         benchmark=optional_rows(study / "tables" / "benchmark.csv"),
         speedrun=optional_rows(study / "tables" / "speedrun.csv"),
         ablation=optional_rows(study / "tables" / "speedrun_ablation.csv"),

@@ -17,18 +17,38 @@ from project import Project
 pytestmark = pytest.mark.slow
 
 KILLS = 20
+# Trainings that are long enough to be hit more than once each.
+LONG = """
+  killed: {like: mnist-convnet, title: Killed, recipe: {epochs: 60}}
+  killed-augmented:
+    like: mnist-convnet-augmented
+    title: Killed, augmented
+    recipe: {epochs: 40, optimizer: {lookahead: {k: 5, momentum: pullback}}}
+"""
 # Of a record, what the clock, the kernel or an interruption decides.
 PASSING = {"seconds", "peak_memory_mb", "finished", "resumed"}
 
 
-def start(project: Project) -> subprocess.Popen:
+def start(project: Project, *targets: str) -> subprocess.Popen:
     """A call of Snakemake with all its jobs in one process group, as a terminal starts it."""
-    command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "all", "--config", "preset=smoke"]
+    command = [str(Path(sys.executable).parent / "snakemake"), "--cores", "all", *targets]
     return subprocess.Popen(
-        command, cwd=project.folder, start_new_session=True, text=True,
+        [*command, "--config", "preset=smoke"], cwd=project.folder, start_new_session=True, text=True,
         stdout=(project.folder / "killed.log").open("a"), stderr=subprocess.STDOUT,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
     )  # fmt: skip
+
+
+def killed(call: subprocess.Popen, seconds: float, dice: random.Random) -> bool:
+    """Kill a call and its jobs after so many seconds; whether it was still there."""
+    try:
+        call.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(call.pid, dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT]))
+        call.wait(60)
+        return True
+    assert call.returncode == 0
+    return False
 
 
 def remove_all_but_measurements(results: Path) -> None:
@@ -38,6 +58,17 @@ def remove_all_but_measurements(results: Path) -> None:
     for path in (results / "report.html", *results.glob("tables/*")):
         if path.name not in ("task2.1.1_hardware.csv", "task1.3_input_pipeline.csv"):
             path.unlink()
+
+
+def with_longer_trainings(project: Project) -> list[Path]:
+    """Add the long trainings to the study, and train them once without interruption."""
+    preset = project.folder / "config/presets/smoke.yaml"
+    preset.write_text(preset.read_text() + LONG)
+    names = [line.strip().partition(":")[0] for line in LONG.splitlines() if line.startswith("  killed")]
+    records = [project.results / "runs" / name / "seed-0" / "record.json" for name in names]
+    project.snakemake(*(str(path.relative_to(project.folder)) for path in records))
+    whole = project.folder / "whole"
+    return [shutil.copytree(path.parent, whole / path.parents[1].name) / path.name for path in records]
 
 
 def kept(record: Path) -> dict[str, Any]:
@@ -51,24 +82,25 @@ def history(record: Path) -> pd.DataFrame:
 def test_a_study_killed_twenty_times_ends_in_the_same_records(smoke: Project, editable: Project):
     dice = random.Random(20)
     runs = editable.results / "runs"
+    expected_records = sorted((smoke.results / "runs").glob("*/seed-*/record.json"))
+    expected_records += with_longer_trainings(editable)
     remove_all_but_measurements(editable.results)
-    kills: list[signal.Signals] = []
-    while len(kills) < KILLS:
-        call = start(editable)
-        try:
-            call.wait(dice.uniform(3, 12))
-            assert call.returncode == 0, (editable.folder / "killed.log").read_text()[-3000:]
+    long = [f"results/smoke/runs/{name}/seed-0/record.json" for name in ("killed", "killed-augmented")]
+    kills = 0
+    while kills < KILLS // 2:  # in the middle of a long training, mostly
+        kills += killed(start(editable, *long), dice.uniform(6, 14), dice)
+        if all((editable.folder / path).exists() for path in long):
+            break
+    while kills < KILLS:  # anywhere in the study
+        if not killed(start(editable), dice.uniform(3, 12), dice):
             shutil.rmtree(runs / dice.choice(sorted(path.name for path in runs.iterdir())))
-        except subprocess.TimeoutExpired:
-            number = dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-            os.killpg(call.pid, number)
-            call.wait(60)
-            kills.append(number)
+        else:
+            kills += 1
     editable.snakemake()
     resumed = 0
-    records = sorted((smoke.results / "runs").glob("*/seed-*/record.json"))
-    for expected in records:
-        record = editable.folder / expected.relative_to(smoke.folder)
+    for expected in expected_records:
+        name, seed = (json.loads(expected.read_text())[key] for key in ("experiment", "seed"))
+        record = runs / name / f"seed-{seed}" / "record.json"
         assert kept(record) == kept(expected), record
         pd.testing.assert_frame_equal(history(record), history(expected), check_exact=True)
         for name in ("model.safetensors", "predictions.safetensors"):
@@ -77,7 +109,7 @@ def test_a_study_killed_twenty_times_ends_in_the_same_records(smoke: Project, ed
             *("record.json", "history.csv", "model.safetensors", "predictions.safetensors")
         }
         resumed += json.loads(record.read_text())["resumed"]
-    assert len(records) == 22
+    assert len(expected_records) == 24
     assert resumed > 0
     assert "Nothing to be done" in editable.snakemake()
-    print(f"{len(kills)} kills, {resumed} trainings resumed")
+    print(f"{kills} kills, trainings went on {resumed} times")

@@ -229,9 +229,17 @@ def reference_of(results: Results, names: list[str]) -> str | None:
 
 def task3_architectures(results: Results) -> Rows:
     """Every CIFAR-10 network that is trained in full, against the ResNet."""
+    return _networks(results, results.of_task("2.1.2", "2.1.3", "3"), "cifar10-resnet")
+
+
+def task3_more(results: Results) -> Rows:
+    """Further networks, and ConvNeXt V2 without some of its ingredients, against ConvNeXt V2."""
+    return _networks(results, results.of_task("2.1.3", "3", "architectures"), "cifar10-convnextv2")
+
+
+def _networks(results: Results, names: list[str], reference: str) -> Rows:
     rows = []
-    reference = "cifar10-resnet"
-    for name in results.of_task("2.1.2", "2.1.3", "3"):
+    for name in names:
         run = results.first(name)
         images = run.train_images * run.epochs
         row = summary(results, name) | {
@@ -324,6 +332,7 @@ TABLES = {
     "task2.2_fast_training": task2_2_fast_training,
     "task2.3_equal_time": task2_3_equal_time,
     "task3_architectures": task3_architectures,
+    "task3_more": task3_more,
     "speedrun": speedrun,
     "speedrun_ablation": speedrun_ablation,
 }

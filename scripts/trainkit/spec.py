@@ -79,21 +79,44 @@ class EfficientNetLite0(Strict):
         return self
 
 
-class ConvNeXtV2(Strict):
-    """ConvNeXt V2 (Woo et al. 2023) with a stem and stages for 32x32 images."""
+class Staged(Strict):
+    """Stages of blocks; each but the first halves the image."""
 
-    name: Literal["convnextv2"]
     depths: list[Annotated[int, Field(ge=1, le=64)]] = Field([2, 2, 2], min_length=1, max_length=4)
     widths: list[Annotated[int, Field(ge=1, le=2048)]] = Field([32, 64, 128], min_length=1, max_length=4)
-    kernel: Literal[3, 5, 7] = 7
-    patch: Literal[1, 2, 4] = 1
-    drop_path: float = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _same_stages(self) -> Self:
         if len(self.depths) != len(self.widths):
             raise ValueError("depths and widths must name the same number of stages")
         return self
+
+
+class RepVGG(Staged):
+    """RepVGG (Ding et al. 2021): three branches in training, one 3x3 convolution in use."""
+
+    name: Literal["repvgg"]
+
+
+class FasterNet(Staged):
+    """FasterNet (Chen et al. 2023): convolutions of a part of the channels."""
+
+    name: Literal["fasternet"]
+    widths: list[Annotated[int, Field(ge=8, le=2048)]] = Field([32, 64, 128], min_length=1, max_length=4)
+    patch: Literal[1, 2, 4] = 1
+    parts: int = Field(4, ge=1, le=8, description="one of so many parts of the channels is convolved")
+    expansion: int = Field(2, ge=1, le=8, description="of the channels, between the 1x1 convolutions")
+    features: int = Field(256, ge=8, le=4096, description="of the head, after pooling")
+
+
+class ConvNeXtV2(Staged):
+    """ConvNeXt V2 (Woo et al. 2023) with a stem and stages for 32x32 images."""
+
+    name: Literal["convnextv2"]
+    kernel: Literal[3, 5, 7] = 7
+    patch: Literal[1, 2, 4] = 1
+    drop_path: float = Field(0.0, ge=0, lt=1)
+    grn: bool = Field(True, description="global response normalisation, the paper's own ingredient")
 
 
 class Airbench(Strict):
@@ -110,10 +133,11 @@ class Airbench(Strict):
 
 
 Model = Annotated[
-    Dense | ConvNet | ResNet | EfficientNetLite0 | ConvNeXtV2 | Airbench, Field(discriminator="name")
+    Dense | ConvNet | ResNet | EfficientNetLite0 | ConvNeXtV2 | RepVGG | FasterNet | Airbench,
+    Field(discriminator="name"),
 ]
 
-RESIZABLE = ("resnet", "convnextv2", "airbench")  # they end in a global pooling
+RESIZABLE = ("resnet", "convnextv2", "repvgg", "fasternet", "airbench")  # they end in a global pooling
 
 # -- Recipes -------------------------------------------------------------------------------
 
@@ -268,7 +292,10 @@ TRAIN_IMAGES = {"mnist": 60_000, "cifar10": 50_000}
 class Experiment(Strict):
     """One experiment: what is trained on what, and how."""
 
-    task: Literal["1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3", "speedrun", "ablation", "extra"]
+    task: Literal[
+        "1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3",
+        "architectures", "speedrun", "ablation", "extra",
+    ]  # fmt: skip
     title: str = Field(min_length=1, max_length=120)
     dataset: Literal["mnist", "cifar10"]
     model: Model

@@ -9,7 +9,7 @@ import pytest
 
 from trainkit import digest
 
-ARCHITECTURES = ("convnet", "convnextv2", "dense", "efficientnet_lite0", "resnet")
+ARCHITECTURES = ("convnet", "convnextv2", "dense", "efficientnet_lite0", "fasternet", "repvgg", "resnet")
 
 
 @pytest.fixture

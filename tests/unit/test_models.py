@@ -6,8 +6,10 @@ import torch
 from trainkit import datasets, models
 from trainkit.errors import StudyError
 from trainkit.models.convnextv2 import DropPath, GlobalResponseNorm
+from trainkit.models.fasternet import PartialConv
+from trainkit.models.repvgg import RepVGGBlock, fold
 from trainkit.models.resnet import ShortcutA
-from trainkit.spec import ConvNet, ConvNeXtV2, Dense, EfficientNetLite0, ResNet
+from trainkit.spec import ConvNet, ConvNeXtV2, Dense, EfficientNetLite0, FasterNet, RepVGG, ResNet
 
 MNIST, CIFAR10 = datasets.SHAPES["mnist"], datasets.SHAPES["cifar10"]
 
@@ -48,10 +50,13 @@ def test_the_dense_network_has_407050_parameters():
         ConvNet(name="convnet", stages=[[4, 8], [8]], stem_kernel=5, stem_stride=2, dropout=0.1),
         ConvNet(name="convnet", stages=[[4], [4], [8, 8]]),
         ResNet(name="resnet", depth=8),
-        ResNet(name="resnet", depth=18, width=4),
+        ResNet(name="resnet", depth=18, width=8),  # with 4, oneDNN crashes on processors without AVX512
         ConvNeXtV2(name="convnextv2", depths=[1, 1, 1], widths=[8, 12, 16]),
         ConvNeXtV2(name="convnextv2", depths=[1, 1], widths=[8, 16], patch=2, kernel=3),
         ConvNeXtV2(name="convnextv2", depths=[1, 1], widths=[8, 16], patch=4),
+        ConvNeXtV2(name="convnextv2", depths=[1], widths=[8], grn=False),
+        RepVGG(name="repvgg", depths=[1, 2, 1], widths=[8, 8, 12]),
+        FasterNet(name="fasternet", depths=[1, 2], widths=[8, 16], patch=2, features=16),
         EfficientNetLite0(name="efficientnet_lite0", weights="random", cut=4),
         EfficientNetLite0(name="efficientnet_lite0", weights="random", cut=8, image_size=64),
     ],
@@ -128,3 +133,60 @@ def test_drop_path_rates_rise_linearly_over_the_blocks():
     model = models.build(options, CIFAR10, 10)
     rates = [module.rate for module in model.modules() if isinstance(module, DropPath)]
     assert rates == pytest.approx([0.0, 0.1, 0.2, 0.3])
+
+
+def test_without_grn_convnext_has_no_grn_and_as_many_other_parameters():
+    one, other = (
+        sum(p.numel() for p in models.build(options, CIFAR10, 10).parameters())
+        for options in (
+            ConvNeXtV2(name="convnextv2", depths=[2], widths=[8], grn=grn) for grn in (True, False)
+        )
+    )
+    assert one - other == 2 * 2 * 4 * 8  # gamma and beta of both blocks
+
+
+# -- RepVGG --------------------------------------------------------------------------------------
+
+
+def trained_a_little(options) -> torch.nn.Module:
+    """A network whose norms have statistics and scales of their own."""
+    torch.manual_seed(0)
+    model = models.build(options, CIFAR10, 10)
+    for norm in (m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)):
+        torch.nn.init.normal_(norm.weight, 1, 0.3)
+        torch.nn.init.normal_(norm.bias)
+    for _ in range(3):
+        model(torch.randn(8, 3, 32, 32))
+    return model.eval()
+
+
+def test_folded_repvgg_computes_the_same_with_plain_convolutions_alone():
+    model = trained_a_little(RepVGG(name="repvgg", depths=[2, 3, 2], widths=[8, 12, 16]))
+    x = torch.randn(16, 3, 32, 32)
+    folded = fold(model)
+    assert torch.allclose(folded(x), model(x), atol=1e-4)
+    kinds = {type(m) for m in folded.modules()}
+    assert RepVGGBlock not in kinds and torch.nn.BatchNorm2d not in kinds
+    assert sum(isinstance(m, torch.nn.Conv2d) for m in folded.modules()) == 7
+    assert isinstance(model[0], RepVGGBlock)  # the trained one stays as it is
+
+
+def test_a_repvgg_block_has_an_identity_where_shapes_allow_it():
+    identities = [
+        RepVGGBlock(*arguments).rbr_identity is not None for arguments in ((4, 4, 1), (4, 4, 2), (4, 8, 1))
+    ]
+    assert identities == [True, False, False]
+
+
+# -- FasterNet -----------------------------------------------------------------------------------
+
+
+def test_a_partial_convolution_touches_a_quarter_of_the_channels_alone():
+    torch.manual_seed(0)
+    layer, x = PartialConv(16, 4), torch.randn(2, 16, 5, 5)
+    out = layer(x)
+    assert torch.equal(out[:, 4:], x[:, 4:])
+    assert not torch.isclose(out[:, :4], x[:, :4]).any(dim=(2, 3)).all()
+    assert torch.allclose(out[:, :4], layer.partial_conv3(x[:, :4]), atol=1e-6)
+    # Section 3.2: a quarter of the channels is a sixteenth of a dense convolution's work.
+    assert layer.partial_conv3.weight.numel() * 16 == 16 * 16 * 9

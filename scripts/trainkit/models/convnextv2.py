@@ -54,13 +54,13 @@ class LayerNorm(nn.LayerNorm):
 class Block(nn.Module):
     """Depthwise convolution, LayerNorm, 1x1 up, GELU, GRN, 1x1 down, shortcut (figure 5)."""
 
-    def __init__(self, channels: int, kernel: int, drop_path: float) -> None:
+    def __init__(self, channels: int, kernel: int, drop_path: float, grn: bool) -> None:
         super().__init__()
         self.dwconv = nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels)
         self.norm = nn.LayerNorm(channels, eps=1e-6)
         self.pwconv1 = nn.Linear(channels, 4 * channels)
         self.act = nn.GELU()
-        self.grn = GlobalResponseNorm(4 * channels)
+        self.grn = GlobalResponseNorm(4 * channels) if grn else nn.Identity()
         self.pwconv2 = nn.Linear(4 * channels, channels)
         self.drop_path = DropPath(drop_path)
 
@@ -83,7 +83,7 @@ def build(options: ConvNeXtV2, shape: tuple[int, int, int], classes: int) -> nn.
                 LayerNorm(widths[stage - 1], eps=1e-6),
                 nn.Conv2d(widths[stage - 1], width, kernel_size=2, stride=2),
             ]
-        layers += [Block(width, options.kernel, next(rates)) for _ in range(depth)]
+        layers += [Block(width, options.kernel, next(rates), options.grn) for _ in range(depth)]
     layers += [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.LayerNorm(widths[-1], eps=1e-6)]
     model = nn.Sequential(*layers, nn.Linear(widths[-1], classes))
     for module in model.modules():
