@@ -51,6 +51,15 @@ localrules:
     study_report,
 
 
+onerror:
+    print(
+        f"A job failed. Its own line begins with `error:` above; results/{STUDY.study}/logs has all of them. "
+        "Where a job was Killed without such a line, the kernel did it, most often for want of memory. "
+        "Nothing is lost: the same command goes on from here.",
+        file=sys.stderr,
+    )
+
+
 rule all:
     default_target: True
     input:

@@ -105,8 +105,7 @@ def test_a_worker_that_the_kernel_kills_fails_its_job_and_the_next_call_goes_on(
     os.kill(worker(call.pid), signal.SIGKILL)
     printed = call.communicate(timeout=120)[0]
     assert call.returncode != 0
-    assert "Error in rule mnist_convnet" in printed
-    assert "killed" in printed.lower()
+    assert "Killed" in printed and "Nothing is lost: the same command goes on from here." in printed
     assert not record.exists()
     editable.snakemake(target)
     assert (record.parent / "model.safetensors").read_bytes() == before
