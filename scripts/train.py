@@ -59,7 +59,13 @@ def main() -> None:
         print_line(f"{spec.name} seed {args.seed}: {line}")
 
     steps, budget_seconds = length(run, spec, args.calibration)
-    key = key_of(spec, args.seed, steps, code, data_sha256, vars(numerics), torch.get_num_threads())
+    inputs = [
+        read_json(path.with_suffix(".json"))["file_sha256"]
+        for path in (args.data, args.weights, args.features)
+        if path
+    ]
+    machine = [devices.name(device), vars(numerics), torch.get_num_threads()]
+    key = key_of(spec, args.seed, steps, code, inputs, machine)
     checkpoints = Checkpoints(args.out / "checkpoints", key)
     run.trainer.interrupts.watch()
     outcome = run.trainer.fit(steps, say, checkpoints)

@@ -123,7 +123,11 @@ def folder() -> Path:
 def try_lock(path: Path, shared: bool = False) -> IO[str] | None:
     """An open file that holds the lock until it is closed, or None where another one has it."""
     try:
-        number = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o666)
+        flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+        try:  # as it is first: Linux forbids O_CREAT on another user's file in such a folder
+            number = os.open(path, flags)
+        except FileNotFoundError:
+            number = os.open(path, flags | os.O_CREAT, 0o666)
         if os.fstat(number).st_uid == os.getuid():
             os.fchmod(number, 0o666)
         stream = os.fdopen(number, "r+")

@@ -161,3 +161,15 @@ def test_who_shares_a_lock_knows_whether_it_is_alone(tmp_path):
 def test_where_nothing_can_be_locked_nobody_is_known_to_be_alone(tmp_path):
     (tmp_path / "file").write_text("")
     assert lease.share(tmp_path / "file" / "alive.lock") == (None, False)
+
+
+def test_another_users_lock_is_opened_and_never_created_anew(tmp_path, monkeypatch):
+    # Linux refuses O_CREAT on another user's file in a folder like /tmp (fs.protected_regular).
+    lease.try_lock(tmp_path / "cpu.lock").close()
+    opened = []
+    real = os.open
+    monkeypatch.setattr(
+        os, "open", lambda path, flags, *mode: opened.append(flags) or real(path, flags, *mode)
+    )
+    assert lease.try_lock(tmp_path / "cpu.lock")
+    assert len(opened) == 1 and not opened[0] & os.O_CREAT
