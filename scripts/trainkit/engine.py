@@ -96,7 +96,7 @@ class Trainer:
         self.at, self.interrupts = Position(), Interrupts()
         self.model = model.to(self.device, memory_format=numerics.memory_format)
         self.forward = torch.compile(self.model) if recipe.compile else self.model
-        self.optimizer = optim.build(recipe.optimizer, self.model)
+        self.optimizer = optim.build(recipe.optimizer, self.model, getattr(torch, numerics.precision))
         self.slow = optim.slow(recipe, self.optimizer)
         self.batch_size = min(recipe.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size

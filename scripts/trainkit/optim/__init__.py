@@ -14,18 +14,21 @@ Slow = Lookahead | Averaging
 REST_MOMENTUM = 0.85  # of what Muon leaves to SGD, as in airbench94
 
 
-def build(options: Optimizer, model: nn.Module) -> "torch.optim.Optimizer | Together":
+def build(
+    options: Optimizer, model: nn.Module, dtype: torch.dtype = torch.float32
+) -> "torch.optim.Optimizer | Together":
     """The optimiser over the trainable parameters; weight decay on weight matrices only.
 
     Biases and the scales of norms are one-dimensional; leaving them out follows Jia et al. 2018
     (arXiv 1807.11205). Each group's ``factor`` multiplies the learning rate of the moment.
+    ``dtype`` is that of Muon's matrix products.
     """
     parameters = [p for p in model.parameters() if p.requires_grad]
     matrices, vectors = [p for p in parameters if p.ndim > 1], [p for p in parameters if p.ndim <= 1]
     if options.name == "muon":
         filters = [p for p in matrices if p.ndim == 4]
         rest = groups([p for p in matrices if p.ndim != 4], vectors, options, options.matrix_factor)
-        muon = Muon([{"params": filters, "factor": 1.0}], options.lr, options.momentum)
+        muon = Muon([{"params": filters, "factor": 1.0}], options.lr, options.momentum, dtype)
         return Together(muon, torch.optim.SGD(rest, options.lr, REST_MOMENTUM, nesterov=True, fused=True))
     both = groups(matrices, vectors, options)
     if options.name == "sgd":
