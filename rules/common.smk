@@ -12,6 +12,7 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 from trainkit.config import load_study
 from trainkit.digest import code_digest, run_digest
 from trainkit.errors import StudyError
+from trainkit.files import sha256_of_file
 from trainkit.lease import share
 from trainkit.record import identity
 from trainkit.spec import FeatureSpec
@@ -24,9 +25,10 @@ except StudyError as error:
 # Snakemake's locks outlive a killed call. While this call lives it shares a lock that does not; where
 # no other call does, locks that lie here are a dead one's.
 if workflow.is_main_process:
-    ALIVE, alone = share(Path(".snakemake/alive.lock"))
-    for stale in Path(".snakemake/locks").glob("*.lock") if alone else ():
-        stale.unlink(missing_ok=True)
+    ALIVE = share(
+        Path(".snakemake/alive.lock"),
+        clear=lambda: [stale.unlink(missing_ok=True) for stale in Path(".snakemake/locks").glob("*.lock")],
+    )
 
 SPECS = {name: STUDY.run_spec(name) for name in STUDY.experiments}
 
@@ -152,6 +154,12 @@ def verified(wildcards):
     if not finished:
         sys.exit(f"error: {runs}: no finished run is there to verify; run snakemake first")
     return [f"<results>/verify/{name}/seed-{seed}/record.json" for name, seed in STUDY.to_verify(finished)]
+
+
+def verified_originals(wildcards, input):
+    """What the runs that are verified are like now, so that another one is judged anew."""
+    originals = [Path(path.replace("/verify/", "/runs/", 1)) for path in input]
+    return [sha256_of_file(path) for path in originals if path.exists()]
 
 
 # -- The report ----------------------------------------------------------------------------

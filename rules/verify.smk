@@ -25,6 +25,7 @@ rule verify_table:
     params:
         code=code_digest("make_verification.py"),
         declared=declared(),
+        originals=verified_originals,
         folder=folder_of_output,
     shell:
         "python scripts/make_verification.py --again {input} --declared {params.declared:q}"

@@ -18,7 +18,7 @@ from trainkit.checkpoint import Checkpoints  # noqa: E402
 from trainkit.engine import Outcome, Trainer  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
 from trainkit.files import atomic, read_json, write_bytes, write_text  # noqa: E402
-from trainkit.lease import LEASE  # noqa: E402
+from trainkit.lease import LEASE, alone_in  # noqa: E402
 from trainkit.progress import print_line  # noqa: E402
 from trainkit.record import RunRecord, RunSeconds, git_commit, package_versions  # noqa: E402
 from trainkit.spec import RunSpec  # noqa: E402
@@ -42,6 +42,11 @@ def arguments() -> argparse.Namespace:
 
 def main() -> None:
     args = arguments()
+    with alone_in(args.out, print_line):
+        train(args)
+
+
+def train(args: argparse.Namespace) -> None:
     spec = RunSpec.model_validate_json(args.spec)
     hardware = read_json(args.hardware)
     device = devices.acquire(args.threads, spec.deterministic, hardware)

@@ -40,7 +40,8 @@ def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = No
     At most ``threads`` threads, and as many as were measured best on this machine; before it is
     measured, one a physical core.
     """
-    lease.LEASE.hold(print_line)
+    if lease.LEASE.hold(print_line) != lease.CPU and not torch.cuda.is_available():
+        lease.LEASE.take_cpu(print_line)  # a GPU is there, but this PyTorch or driver cannot use it
     counts = thread_counts()
     best = min(facts["threads"], counts[-1]) if facts else counts[0]
     torch.set_num_threads(max(1, min(threads, best)))

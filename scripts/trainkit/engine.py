@@ -95,7 +95,7 @@ class Trainer:
         self.seconds, self.began = Seconds(), time.perf_counter()
         self.at, self.interrupts = Position(), Interrupts()
         self.model = model.to(self.device, memory_format=numerics.memory_format)
-        self.forward = torch.compile(self.model) if recipe.compile else self.model
+        self.forward = torch.compile(self.model, dynamic=False) if recipe.compile else self.model
         self.optimizer = optim.build(recipe.optimizer, self.model, getattr(torch, numerics.precision))
         self.slow = optim.slow(recipe, self.optimizer)
         self.batch_size = min(recipe.batch_size, len(splits.train))
@@ -256,7 +256,7 @@ class Trainer:
                     self.interrupts.check()
             loss, correct = self._read_counts(steps)
             if at.done == steps:
-                self._finish_once()
+                self._finish_once(steps)
             self.seconds.train += clock.lap()
             # Before the last synchronisation the fast weights are on trial, not the answer.
             slow = self.slow.slow_weights() if self.slow and not at.finished else nullcontext()
@@ -278,7 +278,7 @@ class Trainer:
                 at.converged = self._plateau.update(val.loss)
         val_loss, val_accuracy = at.history[-1]["val_loss"], at.history[-1]["val_accuracy"]
         if self.slow and at.done < steps:  # it converged: the end came unannounced
-            self._finish_once()
+            self._finish_once(steps)
             self.seconds.train += clock.lap()
             val = self.evaluate(self.splits.val)
             val_loss, val_accuracy = val.loss, val.accuracy
@@ -309,8 +309,9 @@ class Trainer:
             )
         return loss, correct
 
-    def _finish_once(self) -> None:
+    def _finish_once(self, steps: int) -> None:
         if not self.at.finished:
+            self.pixels = schedules.image_size(self.recipe, (self.at.done - 1) / steps)
             self.finish()
             self.at.finished = True
 

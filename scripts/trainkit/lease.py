@@ -4,12 +4,14 @@ A workflow's own resources cannot see another workflow; these locks are shared b
 the machine. Within a Slurm job they are the job's own, for Slurm has already given it its share.
 """
 
+import contextlib
 import fcntl
 import os
+import platform
 import stat
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import IO
 
@@ -39,13 +41,19 @@ class Lease:
             os.environ[HELD] = self.device
         return self.device
 
+    def take_cpu(self, say: Callable[[str], None]) -> None:
+        """Give a GPU that cannot be used back, and take the CPU."""
+        if self._lock:
+            self._lock.close()
+        self.device = os.environ[HELD] = self._take([CPU], say)
+
     def _take(self, candidates: list[str], say: Callable[[str], None]) -> str:
         began = said = time.monotonic()
         while True:
             for device in candidates:
-                self._lock = try_lock(folder() / f"{device}.lock")
+                self._lock = try_lock(folder() / f"{device.replace('/', '_')}.lock")
                 if self._lock:
-                    self.waited = time.monotonic() - began
+                    self.waited += time.monotonic() - began
                     if device != CPU:
                         os.environ["CUDA_VISIBLE_DEVICES"] = device
                     return device
@@ -120,7 +128,7 @@ def folder() -> Path:
     return path
 
 
-def try_lock(path: Path, shared: bool = False) -> IO[str] | None:
+def try_lock(path: Path) -> IO[str] | None:
     """An open file that holds the lock until it is closed, or None where another one has it."""
     try:
         flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -136,23 +144,58 @@ def try_lock(path: Path, shared: bool = False) -> IO[str] | None:
             f"{path}: cannot be locked ({error.strerror}); remove it, or set TMPDIR to another folder"
         ) from error
     try:
-        fcntl.flock(stream, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         stream.close()
         return None
     return stream
 
 
-def share(path: Path) -> tuple[IO[str] | None, bool]:
-    """Share a lock until the file is closed; and whether no other process did before.
+@contextlib.contextmanager
+def alone_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold a run's folder: a job that outlived its Snakemake may still be writing there."""
+    path = folder / ".lock"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    except OSError as error:
+        raise StudyError(
+            f"{folder}: cannot be written ({error.strerror}); make room for it and rerun"
+        ) from error
+    waiting = False
+    while not (lock := try_lock(path)):
+        if not waiting:
+            say(f"waiting for another process that trains into {folder}")
+        waiting = True
+        time.sleep(SECONDS_BETWEEN_TRIES)
+    try:
+        yield
+    finally:
+        path.unlink(missing_ok=True)
+        lock.close()
 
-    Where the file system knows no locks nothing is held, and nobody is known to be alone.
+
+def share(path: Path, clear: Callable[[], None]) -> IO[str] | None:
+    """Share a lock until the file is closed; ``clear`` is called first where nobody else has it.
+
+    Nothing is cleared where the last holder was another machine, whose locks cannot be seen on
+    every file system, and nothing is held where the file system knows no locks.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         alone = try_lock(path)
         if alone:
+            host = platform.node()
+            if alone.read() in ("", host):
+                clear()
+            alone.seek(0)
+            alone.truncate()
+            alone.write(host)
+            alone.flush()
             fcntl.flock(alone, fcntl.LOCK_SH)  # one step down, without letting go
-        return alone or try_lock(path, shared=True), alone is not None
+            return alone
+        stream = path.open("r+")
+        fcntl.flock(stream, fcntl.LOCK_SH)  # whoever has it for himself will soon share it
+        return stream
     except (OSError, StudyError):
-        return None, False
+        return None

@@ -108,6 +108,10 @@ class FasterNet(Staged):
     expansion: int = Field(2, ge=1, le=8, description="of the channels, between the 1x1 convolutions")
     features: int = Field(256, ge=8, le=4096, description="of the head, after pooling")
 
+    def last_side(self, side: int) -> int:
+        """Pixels a side that are left of an image in the last stage."""
+        return side // self.patch >> (len(self.widths) - 1)
+
 
 class ConvNeXtV2(Staged):
     """ConvNeXt V2 (Woo et al. 2023) with a stem and stages for 32x32 images."""
@@ -117,6 +121,10 @@ class ConvNeXtV2(Staged):
     patch: Literal[1, 2, 4] = 1
     drop_path: float = Field(0.0, ge=0, lt=1)
     grn: bool = Field(True, description="global response normalisation, the paper's own ingredient")
+
+    def last_side(self, side: int) -> int:
+        """Pixels a side that are left of an image in the last stage."""
+        return side // self.patch >> (len(self.widths) - 1)
 
 
 class Airbench(Strict):
@@ -171,6 +179,13 @@ class Optimizer(Strict):
     nesterov: bool = Field(True, description="sgd only; muon always is")
     weight_decay: float = Field(0.0, ge=0, le=1, description="not applied to biases and norms")
     lookahead: Lookahead | None = None
+
+    @model_validator(mode="after")
+    def _has_momentum(self) -> Self:
+        without = self.name == "rmsprop" or (self.name == "sgd" and not self.momentum)
+        if self.lookahead and self.lookahead.momentum != "keep" and without:
+            raise ValueError(f"lookahead.momentum: {self.name} has none here; remove it")
+        return self
 
 
 class Schedule(Strict):
@@ -313,9 +328,9 @@ class Experiment(Strict):
                 "remove the augmentation or set model.train: all"
             )
         smallest = min([SIDE[self.dataset], *(size.pixels for size in self.recipe.resize)])
-        if self.model.name in ("convnet", "airbench") and self.model.last_side(smallest) < 1:
+        if hasattr(self.model, "last_side") and self.model.last_side(smallest) < 1:
             raise ValueError(
-                f"model: its poolings leave nothing of an image of {smallest}x{smallest} pixels; "
+                f"model: its stages leave nothing of an image of {smallest}x{smallest} pixels; "
                 "give it fewer stages"
             )
         if self.recipe.resize and self.model.name not in RESIZABLE:

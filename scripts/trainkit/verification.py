@@ -37,6 +37,8 @@ def verdict(
 ) -> str:
     if same_bits:
         return "reproduces bit for bit"
+    if one.steps != other.steps:
+        return f"not comparable: {other.steps} steps in place of {one.steps}, for the calibration is another"
     if same_machine(one, other) and one.deterministic:
         where = "its weights" if epoch is None else f"epoch {epoch}"
         return f"DOES NOT REPRODUCE: on the same machine it differs from {where} on"

@@ -10,14 +10,14 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from test_engine import TRAIN, numbers, recipe, splits, trainer, weights
+from test_engine import CONVNET, TRAIN, numbers, recipe, splits, trainer, weights
 
 from trainkit import checkpoint
 from trainkit.checkpoint import Checkpoints
 from trainkit.engine import Outcome, Trainer
 from trainkit.errors import StudyError
 from trainkit.interrupts import Interrupted
-from trainkit.spec import Augment, Recipe
+from trainkit.spec import Augment, Recipe, ResNet
 
 SILENT: Callable[[str], None] = lambda line: None  # noqa: E731
 STEPS = 12  # of five an epoch
@@ -32,6 +32,7 @@ RECIPES = {
     "pullback": recipe(optimizer={"lookahead": {"k": 2, "alpha": 0.5, "momentum": "pullback"}}),
     "ema": recipe(averaging={"name": "ema", "decay": 0.9}),
     "tail": recipe(averaging={"name": "tail", "last": 0.5}),
+    "resized": recipe(resize=[{"until": 0.99, "pixels": 16}], averaging={"name": "ema"}),
     "alternating flips": recipe(augment=Augment(flip="alternating")),
     "one-cycle": recipe(schedule={"name": "one-cycle"}),
     "convergence": recipe(
@@ -59,7 +60,8 @@ class StopAt:
 
 
 def fit(recipe: Recipe, checkpoints: Checkpoints | None = None, stop: int = 10**6) -> tuple[Trainer, Outcome]:
-    subject = trainer(recipe, 5, splits())
+    model = ResNet(name="resnet", depth=8, width=4) if recipe.resize else CONVNET
+    subject = trainer(recipe, 5, splits(), model)
     subject.interrupts = StopAt(stop)
     return subject, subject.fit(None if recipe.until else STEPS, SILENT, checkpoints)
 

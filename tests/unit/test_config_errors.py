@@ -64,8 +64,13 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "averaging and optimizer.lookahead exclude each other",
     ),
     (f"{SHALLOW}.recipe.averaging", {"name": "tail"}, "averaging tail does not go with until"),
+    (
+        "experiments.mnist-dense-baseline.recipe.optimizer.lookahead",
+        {"momentum": "reset"},
+        "lookahead.momentum: rmsprop has none here",
+    ),
     # what the dataset cannot feed
-    (f"{CONVNET}.model.stages", [[8]] * 5, "poolings leave nothing of an image of 28x28 pixels"),
+    (f"{CONVNET}.model.stages", [[8]] * 5, "stages leave nothing of an image of 28x28 pixels"),
     ("experiments.speedrun.model.widths", [8, 8, 8, 8, 8], "list should have at most 4 items"),
     (
         "experiments.speedrun-tta",
@@ -74,7 +79,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
             "model": {"widths": [8] * 4},
             "recipe": {"resize": [{"until": 0.5, "pixels": 16}]},
         },
-        "poolings leave nothing of an image of 16x16 pixels",
+        "stages leave nothing of an image of 16x16 pixels",
     ),
     (f"{CONVNET}.recipe.train_images", 55_001, "55001 asked for, 55000 are there"),
     ("datasets.mnist.split.validation", 60_000, "60000 leaves nothing to train on"),

@@ -146,21 +146,43 @@ def test_a_folder_of_locks_that_cannot_be_made_is_said(tmp_path, monkeypatch):
 # -- Folders ---------------------------------------------------------------------------------------
 
 
-def test_who_shares_a_lock_knows_whether_it_is_alone(tmp_path):
-    path = tmp_path / "new" / "alive.lock"
-    first, alone = lease.share(path)
-    assert alone
-    second, alone = lease.share(path)
-    assert not alone
+def test_only_who_is_alone_clears_what_dead_ones_left(tmp_path):
+    path, cleared = tmp_path / "new" / "alive.lock", []
+    first = lease.share(path, lambda: cleared.append(1))
+    assert cleared == [1]
+    second = lease.share(path, lambda: cleared.append(2))
     first.close()
-    assert lease.share(path)[1] is False  # the second is still there
+    third = lease.share(path, lambda: cleared.append(3))  # the second is still there
+    assert cleared == [1]
     second.close()
-    assert lease.share(path)[1] is True
+    third.close()
+    lease.share(path, lambda: cleared.append(4)).close()
+    assert cleared == [1, 4]
 
 
-def test_where_nothing_can_be_locked_nobody_is_known_to_be_alone(tmp_path):
+def test_nothing_is_cleared_after_a_call_on_another_machine(tmp_path, monkeypatch):
+    path, cleared = tmp_path / "alive.lock", []
+    lease.share(path, lambda: None).close()
+    monkeypatch.setattr(lease.platform, "node", lambda: "another-machine")
+    lease.share(path, lambda: cleared.append(1)).close()
+    assert cleared == []
+
+
+def test_where_nothing_can_be_locked_nothing_is_cleared(tmp_path):
     (tmp_path / "file").write_text("")
-    assert lease.share(tmp_path / "file" / "alive.lock") == (None, False)
+    assert lease.share(tmp_path / "file" / "alive.lock", lambda: 1 / 0) is None
+
+
+def test_a_gpu_that_cannot_be_used_is_given_back_for_the_cpu(tmp_path, monkeypatch):
+    monkeypatch.delenv(lease.HELD)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(lease, "gpu_uuids", lambda: GPUS[:1])
+    ours = lease.Lease()
+    assert ours.hold(print) == GPUS[0]
+    ours.take_cpu(print)
+    assert ours.device == os.environ[lease.HELD] == "cpu"
+    assert lease.try_lock(tmp_path / f"{GPUS[0]}.lock")
+    assert not lease.try_lock(tmp_path / "cpu.lock")
 
 
 def test_another_users_lock_is_opened_and_never_created_anew(tmp_path, monkeypatch):
@@ -173,3 +195,17 @@ def test_another_users_lock_is_opened_and_never_created_anew(tmp_path, monkeypat
     )
     assert lease.try_lock(tmp_path / "cpu.lock")
     assert len(opened) == 1 and not opened[0] & os.O_CREAT
+
+
+def test_a_run_waits_for_an_orphan_that_still_trains_into_its_folder(tmp_path):
+    with lease.alone_in(tmp_path / "run", print):
+        done = subprocess.Popen(
+            [sys.executable, "-c", "from trainkit import lease; from pathlib import Path; import sys\n"
+             "with lease.alone_in(Path(sys.argv[1]), print): print('alone')", str(tmp_path / "run")],
+            cwd=SCRIPTS, text=True, stdout=subprocess.PIPE,
+        )  # fmt: skip
+        time.sleep(0.1)
+        assert done.poll() is None
+    printed = done.communicate(timeout=30)[0]
+    assert printed.splitlines()[-1] == "alone"
+    assert list((tmp_path / "run").iterdir()) == []
