@@ -142,24 +142,31 @@ def folder_of_output(wildcards, output):
     return str(Path(output[0]).parent)
 
 
-def verified(wildcards):
-    """The records that repeating a sample of the finished runs will leave."""
-    runs = Path("results", STUDY.study, "runs")
+def to_verify():
+    """A sample of the finished runs, each an experiment and a seed."""
     finished = [
         (name, seed)
         for name, experiment in STUDY.experiments.items()
         for seed in experiment.seeds
-        if (runs / name / f"seed-{seed}" / "record.json").exists()
+        if finished_record(name, seed).exists()
     ]
     if not finished:
-        sys.exit(f"error: {runs}: no finished run is there to verify; run snakemake first")
-    return [f"<results>/verify/{name}/seed-{seed}/record.json" for name, seed in STUDY.to_verify(finished)]
+        sys.exit(f"error: results/{STUDY.study}: no finished run is there to verify; run snakemake first")
+    return STUDY.to_verify(finished)
 
 
-def verified_originals(wildcards, input):
-    """What the runs that are verified are like now, so that another one is judged anew."""
-    originals = [Path(path.replace("/verify/", "/runs/", 1)) for path in input]
-    return [sha256_of_file(path) for path in originals if path.exists()]
+def finished_record(name, seed):
+    return Path("results", STUDY.study, "runs", name, f"seed-{seed}", "record.json")
+
+
+def verified(wildcards):
+    """The records that repeating the sample will leave."""
+    return [f"<results>/verify/{name}/seed-{seed}/record.json" for name, seed in to_verify()]
+
+
+def verified_originals(wildcards):
+    """What the sample's own records are like now: should they change, they are judged anew."""
+    return [sha256_of_file(finished_record(name, seed)) for name, seed in to_verify()]
 
 
 # -- The report ----------------------------------------------------------------------------
