@@ -16,7 +16,7 @@ from trainkit import checkpoint
 from trainkit.checkpoint import Checkpoints
 from trainkit.engine import Outcome, Trainer
 from trainkit.errors import StudyError
-from trainkit.interrupts import Interrupted
+from trainkit.interrupts import SIGNALS, Interrupted
 from trainkit.spec import Augment, Recipe, ResNet
 
 SILENT: Callable[[str], None] = lambda line: None  # noqa: E731
@@ -242,7 +242,15 @@ run_program(main)
 def run(name: str, then: str = "") -> subprocess.CompletedProcess:
     program = PROGRAM.format(name=name, then=then)
     scripts = Path(checkpoint.__file__).parents[1]
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, cwd=scripts)
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, cwd=scripts, preexec_fn=attentive
+    )
+
+
+def attentive() -> None:
+    """Ignore no signal, though whoever runs the tests in the background may have it so."""
+    for number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
 
 
 @pytest.mark.parametrize("name", ["SIGTERM", "SIGINT", "SIGHUP"])
