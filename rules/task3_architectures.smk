@@ -44,12 +44,12 @@ rule task3_figures:
 # On demand: further networks, and ConvNeXt V2 without some of its ingredients.
 use rule train as cifar10_more with:
     wildcard_constraints:
-        experiment=names_of("architectures"),
+        experiment=names_of("3-more"),
 
 
 rule task3_more_table:
     input:
-        records_of("2.1.3", "3", "architectures"),
+        records_of("2.1.3", "3", "3-more"),
     output:
         csv="<results>/tables/task3_more.csv",
         html=report_tables("task3_more"),
@@ -59,7 +59,7 @@ rule task3_more_table:
         "../envs/study.yaml"
     params:
         code=code_digest("make_tables.py"),
-        declared=declared("2.1.3", "3", "architectures"),
+        declared=declared("2.1.3", "3", "3-more"),
         folder=folder_of_output,
     shell:
         "python scripts/make_tables.py task3_more --records {input} --declared {params.declared:q}"

@@ -7,8 +7,9 @@ import pandas as pd
 
 from make_figures import save
 from make_tables import write_table
-from trainkit import benchmarks, figures
+from trainkit import benchmarks
 from trainkit.errors import run_program
+from trainkit.figures.benchmark import speeds
 from trainkit.files import read_json
 
 
@@ -22,7 +23,7 @@ def main() -> None:
     rates, breakdown = pd.DataFrame(benchmarks.rates(facts)), pd.DataFrame(benchmarks.breakdown(facts))
     write_table("benchmark", rates, args.tables)
     write_table("benchmark_breakdown", breakdown, args.tables)
-    save(figures.benchmark(rates, breakdown), args.figure)
+    save(speeds(rates, breakdown), args.figure)
 
 
 if __name__ == "__main__":

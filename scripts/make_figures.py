@@ -7,24 +7,24 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainkit import figures
 from trainkit.errors import run_program
+from trainkit.figures import FIGURES, task1
 from trainkit.files import atomic
 from trainkit.results import Results
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("task", choices=figures.FIGURES)
+    parser.add_argument("task", choices=FIGURES)
     parser.add_argument("--records", nargs="+", type=Path, required=True)
     parser.add_argument("--input-pipeline", type=Path, help="the input pipeline's profile, CSV")
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     args = parser.parse_args()
     results = Results(args.records)
-    for name, draw in figures.FIGURES[args.task].items():
+    for name, draw in FIGURES[args.task].items():
         save(draw(results), args.out / f"{name}.svg")
     if args.input_pipeline:
-        figure = figures.input_pipeline(pd.read_csv(args.input_pipeline))
+        figure = task1.input_pipeline(pd.read_csv(args.input_pipeline))
         save(figure, args.out / "task1.3_input_pipeline.svg")
 
 

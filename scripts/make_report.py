@@ -8,12 +8,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from trainkit import results as tables
 from trainkit import stats
 from trainkit.errors import run_program
 from trainkit.files import write_text
 from trainkit.optim.schedules import EXPLANATIONS
-from trainkit.results import Results
+from trainkit.results import Results, Rows, percent
+from trainkit.tables import task1, task2, task3
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "report"
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -40,7 +40,7 @@ def render(results: Results, study: Path, preset: str) -> str:
         lstrip_blocks=True,
     )
     environment.globals |= {
-        "accuracy": lambda name: tables.percent(results.interval(name, "test_accuracy")),
+        "accuracy": lambda name: percent(results.interval(name, "test_accuracy")),
         "mean": results.mean,
         "first": results.first,
         "of_task": results.of_task,
@@ -51,7 +51,7 @@ def render(results: Results, study: Path, preset: str) -> str:
         "explanations": EXPLANATIONS,
     }
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
-    contest = tables.task2_3_equal_time(results)
+    contest = task2.equal_time(results)
     run = next(iter(results.runs.values()))[0]
     return environment.get_template("report.html.j2").render(
         study=study.name,
@@ -59,14 +59,14 @@ def render(results: Results, study: Path, preset: str) -> str:
         hardware=pd.read_csv(study / "tables" / "task2.1.1_hardware.csv").to_dict("records"),
         run=run,
         runs=[record for runs in results.runs.values() for record in runs],
-        task1=tables.task1_mnist(results.only("1.1", "1.2", "1.3", "1.4")),
-        transfer=tables.task1_5_transfer(results),
+        task1=task1.mnist(results.only("1.1", "1.2", "1.3", "1.4")),
+        transfer=task1.transfer(results),
         pipeline=pipeline_facts(pd.read_csv(study / "tables" / "task1.3_input_pipeline.csv")),
-        baselines=tables.task2_1_baselines(results),
-        fast=tables.task2_2_fast_training(results),
+        baselines=task2.baselines(results),
+        fast=task2.fast_training(results),
         contest=contest,
         contest_answer=contest_answer(contest),
-        architectures=tables.task3_architectures(results),
+        architectures=task3.architectures(results),
         more_networks=optional_rows(study / "tables" / "task3_more.csv"),
         benchmark=optional_rows(study / "tables" / "benchmark.csv"),
         speedrun=optional_rows(study / "tables" / "speedrun.csv"),
@@ -74,12 +74,12 @@ def render(results: Results, study: Path, preset: str) -> str:
     )
 
 
-def optional_rows(path: Path) -> tables.Rows:
+def optional_rows(path: Path) -> Rows:
     """A table of a part of the study that is run on demand; none where it has not been."""
     return pd.read_csv(path).to_dict("records") if path.exists() else []
 
 
-def compare(results: Results, a: str, b: str, family: tables.Rows | tuple = ()) -> str:
+def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
     """What the paired difference between two experiments allows to say, in one sentence.
 
     ``family`` is the table that holds the comparison among others: its corrected p-value counts.
@@ -127,7 +127,7 @@ def pipeline_facts(frame: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def contest_answer(rows: tables.Rows) -> str:
+def contest_answer(rows: Rows) -> str:
     """2.3 in words that claim no more than the corrected comparisons support."""
     best = rows[0]
     named = f"The highest mean has \u201c{best['title']}\u201d with {best['test_accuracy']:.2f}%"

@@ -8,7 +8,8 @@ import pandas as pd
 
 from trainkit.errors import run_program
 from trainkit.files import write_text
-from trainkit.results import TABLES, Results
+from trainkit.results import Results
+from trainkit.tables import TABLES
 
 
 def main() -> None:

@@ -16,6 +16,12 @@ CONFIG_FILE = "config/config.yaml"
 PRESETS = ("gpu", "cpu", "smoke")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+# The experiments that the report's sentences speak of by name.
+ANSWERS = (
+    *("mnist-dense-baseline", "mnist-dense-improved", "mnist-convnet", "mnist-convnet-augmented"),
+    *("mnist-transfer-frozen", "mnist-transfer-finetuned", "mnist-transfer-scratch"),
+    *("cifar10-shallow", "cifar10-resnet", "cifar10-fast-constant", "cifar10-convnextv2"),
+)
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
 
@@ -119,15 +125,22 @@ class Study(Strict):
                     hint = suggest(other, self.experiments)
                     raise ValueError(f"experiments.{name}.recipe.{key}: no experiment {other!r}{hint}")
             reference = recipe.budget and self.experiments[recipe.budget.reference]
-            if reference and (not reference.recipe.budget or reference.dataset != experiment.dataset):
+            if reference and reference.dataset != experiment.dataset:
                 raise ValueError(
-                    f"experiments.{name}.recipe.budget.reference: {recipe.budget.reference} is no contestant "
-                    "on the same dataset; name one that has a budget itself"
+                    f"experiments.{name}.recipe.budget.reference: {recipe.budget.reference} is of "
+                    f"{reference.dataset}; name an experiment on {experiment.dataset}"
                 )
             if recipe.epochs_of and not self.experiments[recipe.epochs_of].recipe.epochs:
                 raise ValueError(
                     f"experiments.{name}.recipe.epochs_of: {recipe.epochs_of} has no fixed epochs"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _answers(self) -> Self:
+        for name in ANSWERS:
+            if name not in self.experiments:
+                raise ValueError(f"experiments.{name}: is missing, and the report's answers need it; add it")
         return self
 
     def of_task(self, *tasks: str) -> list[str]:
@@ -227,7 +240,13 @@ def load_study(
     layers.append(("--config", overrides))
 
     merged: dict[str, Any] = {"study": preset}
-    for _, layer in layers:
+    left_out: set[str] = set()  # by a null over them; others may still be `like` them
+    for origin, layer in layers:
+        entries = layer.get("experiments")
+        if isinstance(entries, dict) and origin != CONFIG_FILE:
+            left_out -= entries.keys()
+            left_out |= {name for name, entry in entries.items() if entry is None}
+            layer = layer | {"experiments": {k: v for k, v in entries.items() if v is not None}}
         merged = merge(merged, layer)
     merged["preset"] = preset
     merged["study"] = preset if merged["study"] is None else str(merged["study"])
@@ -235,7 +254,9 @@ def load_study(
     if not isinstance(experiments, dict) or not experiments:
         raise StudyError(f"{CONFIG_FILE}: experiments: expected a table of experiments, got {experiments!r}")
     merged["experiments"] = {
-        name: {"seeds": merged.get("seeds"), **_inherit(experiments, name)} for name in experiments
+        name: {"seeds": merged.get("seeds"), **_inherit(experiments, name)}
+        for name in experiments
+        if name not in left_out
     }
     try:
         return Study.model_validate(merged)

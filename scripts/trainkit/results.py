@@ -1,4 +1,4 @@
-"""Finished runs as tables: what every figure and sentence is computed from."""
+"""Finished runs, and the columns that their tables share: what every figure and sentence is made of."""
 
 import copy
 from math import isnan
@@ -124,176 +124,7 @@ def summary(results: Results, name: str) -> dict[str, Any]:
     }
 
 
-# -- The tables of the assignment ----------------------------------------------------------
-
-
-def task1_mnist(results: Results) -> Rows:
-    return [{"task": results.first(name).task, **summary(results, name)} for name in results.runs]
-
-
-def task1_5_transfer(results: Results) -> Rows:
-    """Frozen, fine-tuned and scratch side by side, each against the fine-tuned one."""
-    rows = []
-    reference = "mnist-transfer-finetuned"
-    for name in results.of_task("1.4"):
-        run = results.first(name)
-        row = summary(results, name) | {
-            "features_seconds": run.seconds.features,
-            "seconds_per_epoch": results.mean(name, "seconds.train") / run.epochs,
-            "multiply_adds": run.multiply_adds,
-        }
-        rows.append(row | _against(results, name, reference))
-    return _correct(rows, reference)
-
-
-def task2_1_baselines(results: Results) -> Rows:
-    rows = []
-    for name in results.of_task("2.1.2", "2.1.3"):
-        converged = [record.converged for record in results.runs[name]]
-        said = {True: "yes", False: "no, stopped at its most epochs", None: "fixed epochs"}
-        rows.append(
-            {"task": results.first(name).task, **summary(results, name)}
-            | {"converged": said[None if converged[0] is None else all(converged)]}
-            | {"train_images": results.first(name).train_images}
-        )
-    return rows
-
-
-def task2_2_fast_training(results: Results) -> Rows:
-    """Each method with the seconds until validation first reaches what all of them end above."""
-    names = results.of_task("2.2")
-    target = target_accuracy(results, names)
-    rows = []
-    for name in names:
-        seconds = [
-            reach
-            for _, history in results.histories(name).groupby("seed")
-            if (reach := seconds_to_reach(history, target)) is not None
-        ]
-        run = results.first(name)
-        rows.append(
-            summary(results, name)
-            | {
-                "schedule": run.spec["recipe"]["schedule"]["name"],
-                "lookahead": bool(run.spec["recipe"]["optimizer"]["lookahead"]),
-                "target_val_accuracy": 100 * target,
-                "runs_that_reach_it": len(seconds),
-                "seconds_to_target": sum(seconds) / len(seconds) if seconds else None,
-                "train_images": run.train_images,
-            }
-        )
-    return rows
-
-
-def target_accuracy(results: Results, names: list[str]) -> float:
-    """A validation accuracy that every method's mean reaches in the end, in whole percents."""
-    lowest = min((results.mean(name, "val_accuracy") for name in names), default=0.0)
-    return int(100 * lowest) / 100
-
-
-def seconds_to_reach(history: pd.DataFrame, target: float) -> float | None:
-    """Training seconds at the first epoch whose validation accuracy reaches ``target``."""
-    reached = history.loc[history.val_accuracy >= target, "seconds"]
-    return None if reached.empty else float(reached.iloc[0])
-
-
-def task2_3_equal_time(results: Results) -> Rows:
-    """The methods by mean accuracy, each against the control on paired seeds."""
-    names = results.of_task("2.2")
-    reference = reference_of(results, names)
-    rows = []
-    for name in names:
-        run = results.first(name)
-        budget = run.budget_seconds or float("nan")
-        used = results.mean(name, "seconds.train")
-        row = summary(results, name) | {
-            "budget_seconds": budget,
-            "seconds_used": used,
-            "used_over_budget": used / budget,
-            "within_3_percent": abs(used / budget - 1) <= 0.03,
-            "train_images": run.train_images,
-        }
-        rows.append(row | _against(results, name, reference))
-    rows = _correct(rows, reference)
-    return sorted(rows, key=lambda row: -row["test_accuracy"])
-
-
-def reference_of(results: Results, names: list[str]) -> str | None:
-    """The experiment that the contest's budgets name."""
-    for name in names:
-        budget = results.first(name).spec["recipe"]["budget"]
-        if budget and budget["reference"] in results.runs:
-            return budget["reference"]
-    return None
-
-
-def task3_architectures(results: Results) -> Rows:
-    """Every CIFAR-10 network that is trained in full, against the ResNet."""
-    return _networks(results, results.of_task("2.1.2", "2.1.3", "3"), "cifar10-resnet")
-
-
-def task3_more(results: Results) -> Rows:
-    """Further networks, and ConvNeXt V2 without some of its ingredients, against ConvNeXt V2."""
-    return _networks(results, results.of_task("2.1.3", "3", "architectures"), "cifar10-convnextv2")
-
-
-def _networks(results: Results, names: list[str], reference: str) -> Rows:
-    rows = []
-    for name in names:
-        run = results.first(name)
-        images = run.train_images * run.epochs
-        row = summary(results, name) | {
-            "model": run.model,
-            "multiply_adds": run.multiply_adds,
-            "train_images_per_second": images / results.mean(name, "seconds.train"),
-            "peak_memory_mb": max(results.values(name, "peak_memory_mb")),
-            "precision": run.precision,
-        }
-        rows.append(row | _against(results, name, reference))
-    return _correct(rows, reference)
-
-
-# -- Speedrun ------------------------------------------------------------------------------
-
-
-def speedrun(results: Results) -> Rows:
-    """One row a run: accuracy in percent, seconds from a cold process to each of the two."""
-    rows = []
-    for name in results.of_task("speedrun"):
-        for run in results.runs[name]:
-            tta, seconds = run.test_accuracy_tta, run.seconds
-            rows.append(
-                {
-                    "experiment": name,
-                    "seed": run.seed,
-                    "test_accuracy": 100 * run.test_accuracy,
-                    "test_accuracy_tta": None if tta is None else 100 * tta,
-                    "val_accuracy": 100 * run.val_accuracy,
-                    "epochs": run.epochs,
-                    "seconds_train": seconds.train,
-                    "seconds_total": seconds.total - seconds.evaluate_tta,
-                    "seconds_total_tta": None if tta is None else seconds.total,
-                    "precision": run.precision,
-                    "device": run.device,
-                }
-            )
-    return rows
-
-
-def speedrun_ablation(results: Results) -> Rows:
-    """The recipe without each of its parts, against the whole one.
-
-    Parts are kept or dropped by this table, so that validation accuracy is what it compares.
-    """
-    names = results.of_task("ablation")
-    reference = names[0] if names else None
-    rows = [summary(results, name) | _against(results, name, reference, "val_accuracy") for name in names]
-    return _correct(rows, reference)
-
-
-def _against(
-    results: Results, name: str, reference: str | None, key: str = "test_accuracy"
-) -> dict[str, Any]:
+def against(results: Results, name: str, reference: str | None, key: str = "test_accuracy") -> dict[str, Any]:
     """Columns of the paired difference in an accuracy, in points of a percentage."""
     if reference is None or name == reference or reference not in results.runs:
         return {}
@@ -309,7 +140,7 @@ def _against(
     }
 
 
-def _correct(rows: Rows, reference: str | None) -> Rows:
+def correct(rows: Rows, reference: str | None) -> Rows:
     """Add the p-values corrected for the number of comparisons, and the verdict in words."""
     compared = [row for row in rows if "p" in row]
     corrected = stats.holm([row["p"] for row in compared])
@@ -323,19 +154,6 @@ def _correct(rows: Rows, reference: str | None) -> Rows:
     for row in rows:
         row.setdefault("verdict", "the reference" if row["experiment"] == reference else "")
     return rows
-
-
-TABLES = {
-    "task1_mnist": task1_mnist,
-    "task1.5_transfer": task1_5_transfer,
-    "task2.1_baselines": task2_1_baselines,
-    "task2.2_fast_training": task2_2_fast_training,
-    "task2.3_equal_time": task2_3_equal_time,
-    "task3_architectures": task3_architectures,
-    "task3_more": task3_more,
-    "speedrun": speedrun,
-    "speedrun_ablation": speedrun_ablation,
-}
 
 
 def percent(interval: stats.Interval) -> str:

@@ -309,7 +309,8 @@ class Experiment(Strict):
 
     task: Literal[
         "1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3",
-        "architectures", "speedrun", "ablation", "extra",
+        "1.1-parts", "1.3-parts", "1.5-more", "2.3-trials", "2.3-budgets", "3-more",
+        "speedrun", "ablation", "extra",
     ]  # fmt: skip
     title: str = Field(min_length=1, max_length=120)
     dataset: Literal["mnist", "cifar10"]

@@ -33,7 +33,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{CONVNET}.recipe.epochs", "ten", "input should be a valid integer"),
     (f"{CONVNET}.recipe.epochs", 2.5, "got 2.5"),
     (f"{CONVNET}.recipe.epochs", True, "input should be a valid integer, got True"),
-    (f"{CONSTANT}.recipe.budget.reference", "cifar10-resnet", "is no contestant"),
+    (f"{CONSTANT}.recipe.budget.reference", "mnist-convnet", "name an experiment on cifar10"),
     (f"{CONVNET}.recipe.compile", "perhaps", "input should be a valid boolean"),
     (f"{CONVNET}.model.stages", 3, "input should be a valid list, got 3"),
     (f"{CONVNET}.recipe", "fast", "got 'fast'"),

@@ -1,0 +1,57 @@
+"""What the figures share: colours, curves with bands, points with intervals."""
+
+from math import isnan
+
+import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn as sns
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+
+from trainkit.results import Results
+
+sns.set_theme(context="notebook", style="ticks", palette="colorblind")
+plt.rcParams |= {
+    "text.parse_math": False,  # a title is words, dollars and all
+    "axes.grid": True,
+    "grid.alpha": 0.3,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "figure.constrained_layout.use": True,
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "study",  # the same figure gives the same bytes
+    "legend.frameon": False,
+    "font.size": 11,
+}
+CONTROL, PLAIN, LOOKAHEAD = "#555555", "#0173b2", "#de8f05"
+
+
+def titled(results: Results, names: list[str]) -> dict[str, str]:
+    return {name: results.first(name).title for name in names}
+
+
+def curve(ax: plt.Axes, frame: pd.DataFrame, x: str, y: str, label: str, scale: float = 1, **style) -> None:
+    """The mean over seeds against ``x``, with a band from the lowest seed to the highest."""
+    runs = frame.groupby("epoch").agg(x=(x, "mean"), y=(y, "mean"), low=(y, "min"), high=(y, "max"))
+    (line,) = ax.plot(runs.x, scale * runs.y, label=label, marker=".", **style)
+    if frame.seed.nunique() > 1:
+        ax.fill_between(runs.x, scale * runs.low, scale * runs.high, color=line.get_color(), alpha=0.15, lw=0)
+
+
+def accuracy_points(results: Results, names: list[str], ax: plt.Axes) -> None:
+    """Test accuracy with its interval, one row an experiment, the numbers beside the points."""
+    for row, name in enumerate(names):
+        interval = results.interval(name, "test_accuracy")
+        mean = 100 * interval.mean
+        if not isnan(interval.low):
+            ax.plot([100 * interval.low, 100 * interval.high], [row, row], color=PLAIN, lw=2)
+        values = 100 * np.array(results.values(name, "test_accuracy"))
+        ax.plot(values, [row] * len(values), "|", color=PLAIN, ms=11, alpha=0.6)
+        ax.plot(mean, row, "o", color=PLAIN, ms=7)
+        ax.annotate(f"{mean:.2f}", (mean, row), (0, 9), textcoords="offset points", ha="center", fontsize=9)
+    ax.set_yticks(range(len(names)), list(titled(results, names).values()))
+    ax.invert_yaxis()
+    ax.margins(x=0.08, y=0.12)
+    ax.set_xlabel("test accuracy, %; line: 95% interval; ticks: seeds")

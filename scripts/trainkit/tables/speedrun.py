@@ -1,0 +1,38 @@
+"""The speedrun, and what each part of its recipe is worth."""
+
+from trainkit.results import Results, Rows, against, correct, summary
+
+
+def runs(results: Results) -> Rows:
+    """One row a run: accuracy in percent, seconds from a cold process to each of the two."""
+    rows = []
+    for name in results.of_task("speedrun"):
+        for run in results.runs[name]:
+            tta, seconds = run.test_accuracy_tta, run.seconds
+            rows.append(
+                {
+                    "experiment": name,
+                    "seed": run.seed,
+                    "test_accuracy": 100 * run.test_accuracy,
+                    "test_accuracy_tta": None if tta is None else 100 * tta,
+                    "val_accuracy": 100 * run.val_accuracy,
+                    "epochs": run.epochs,
+                    "seconds_train": seconds.train,
+                    "seconds_total": seconds.total - seconds.evaluate_tta,
+                    "seconds_total_tta": None if tta is None else seconds.total,
+                    "precision": run.precision,
+                    "device": run.device,
+                }
+            )
+    return rows
+
+
+def ablation(results: Results) -> Rows:
+    """The recipe without each of its parts, against the whole one.
+
+    Parts are kept or dropped by this table, so that validation accuracy is what it compares.
+    """
+    names = results.of_task("ablation")
+    reference = names[0] if names else None
+    rows = [summary(results, name) | against(results, name, reference, "val_accuracy") for name in names]
+    return correct(rows, reference)
