@@ -124,6 +124,12 @@ def run_inputs(wildcards):
         inputs["features_manifest"] = f"<results>/features/{spec.name}.json"
     else:
         inputs |= weight_inputs(wildcards)
+    if spec.tuned_by:
+        inputs["trials"] = [
+            f"<results>/runs/{trial}/seed-{seed}/record.json"
+            for trial in spec.tuned_by
+            for seed in STUDY.experiments[trial].seeds
+        ]
     if spec.recipe.budget:
         inputs["calibration"] = f"<results>/calibration/{STUDY.same_step(spec.name)}.json"
     return inputs
@@ -132,7 +138,9 @@ def run_inputs(wildcards):
 def run_options(wildcards, input):
     """The command-line options of the inputs that only some runs have."""
     optional = [
-        key for key in ("weights", "features", "features_manifest", "calibration") if key in input.keys()
+        key
+        for key in ("weights", "features", "features_manifest", "calibration", "trials")
+        if key in input.keys()
     ]
     return " ".join(f"--{key.replace('_', '-')} {input[key]}" for key in optional)
 
@@ -148,7 +156,7 @@ def to_verify():
         (name, seed)
         for name, experiment in STUDY.experiments.items()
         for seed in experiment.seeds
-        if finished_record(name, seed).exists()
+        if not SPECS[name].is_trial and finished_record(name, seed).exists()
     ]
     if not finished:
         sys.exit(f"error: results/{STUDY.study}: no finished run is there to verify; run snakemake first")

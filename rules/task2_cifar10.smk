@@ -1,3 +1,14 @@
+TASK2 = ("2.1.2", "2.1.3", "2.2", "2.3-budgets", "2.3-trials")
+TASK2_TABLES = [
+    "task2.1_baselines",
+    "task2.2_fast_training",
+    "task2.3_equal_time",
+    "task2.3_budgets",
+    "task2.3_crossed",
+    "task2.3_tuning",
+]
+
+
 use rule train as cifar10_shallow with:
     wildcard_constraints:
         experiment=names_of("2.1.2"),
@@ -16,15 +27,25 @@ use rule train as cifar10_fast with:
     priority: 2
 
 
+# The same methods for other times, and the trials that choose each one's learning rate.
+use rule train as cifar10_budgets with:
+    wildcard_constraints:
+        experiment=names_of("2.3-budgets"),
+    priority: 2
+
+
+use rule train as cifar10_trials with:
+    wildcard_constraints:
+        experiment=names_of("2.3-trials"),
+    priority: 2
+
+
 rule task2_tables:
     input:
-        records_of("2.1.2", "2.1.3", "2.2"),
+        records_of(*TASK2),
     output:
-        csv=expand(
-            "<results>/tables/{table}.csv",
-            table=["task2.1_baselines", "task2.2_fast_training", "task2.3_equal_time"],
-        ),
-        html=report_tables("task2.1_baselines", "task2.2_fast_training", "task2.3_equal_time"),
+        csv=expand("<results>/tables/{table}.csv", table=TASK2_TABLES),
+        html=report_tables(*TASK2_TABLES),
     log:
         "<results>/logs/task2_tables.log",
     priority: 2
@@ -32,22 +53,25 @@ rule task2_tables:
         "../envs/study.yaml"
     params:
         code=code_digest("make_tables.py"),
-        declared=declared("2.1.2", "2.1.3", "2.2"),
+        declared=declared(*TASK2),
+        tables=TASK2_TABLES,
         folder=folder_of_output,
     shell:
-        "python scripts/make_tables.py task2.1_baselines task2.2_fast_training task2.3_equal_time"
+        "python scripts/make_tables.py {params.tables}"
         " --records {input} --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
 
 
 rule task2_figures:
     input:
-        records_of("2.1.2", "2.1.3", "2.2"),
+        records_of(*TASK2),
     output:
         report_figures(
             "task2.1_history.svg",
             "task2.2_schedules.svg",
             "task2.2_accuracy_against_seconds.svg",
             "task2.3_differences.svg",
+            "task2.3_budgets.svg",
+            "task2.3_crossed.svg",
         ),
     log:
         "<results>/logs/task2_figures.log",

@@ -8,12 +8,12 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from trainkit import stats
+from trainkit import answers, stats
 from trainkit.errors import run_program
 from trainkit.files import write_text
-from trainkit.optim.schedules import EXPLANATIONS
+from trainkit.optim.schedules import EXPLANATIONS, REASONS
 from trainkit.results import Results, Rows, percent
-from trainkit.tables import task1, task2, task3
+from trainkit.tables import contest, task1, task2, task3
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "report"
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -49,9 +49,10 @@ def render(results: Results, study: Path, preset: str) -> str:
         "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
         "figure": lambda name: embed(study / "figures" / name),
         "explanations": EXPLANATIONS,
+        "reasons": REASONS,
     }
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
-    contest = task2.equal_time(results)
+    equal_time = contest.equal_time(results)
     run = next(iter(results.runs.values()))[0]
     return environment.get_template("report.html.j2").render(
         study=study.name,
@@ -63,9 +64,16 @@ def render(results: Results, study: Path, preset: str) -> str:
         transfer=task1.transfer(results),
         pipeline=pipeline_facts(pd.read_csv(study / "tables" / "task1.3_input_pipeline.csv")),
         baselines=task2.baselines(results),
-        fast=task2.fast_training(results),
-        contest=contest,
-        contest_answer=contest_answer(contest),
+        fast=contest.fast_training(results),
+        contest=equal_time,
+        contest_answer=answers.equal_time(equal_time),
+        contest_tested=answers.any_difference(results),
+        over_budgets=answers.over_budgets(results),
+        surprises=answers.surprises(results),
+        tuning_answer=answers.tuning(results),
+        tuning=contest.tuning(results),
+        crossed=contest.crossed(results),
+        budgets=contest.budgets(results),
         architectures=task3.architectures(results),
         more_networks=optional_rows(study / "tables" / "task3_more.csv"),
         benchmark=optional_rows(study / "tables" / "benchmark.csv"),
@@ -125,25 +133,6 @@ def pipeline_facts(frame: pd.DataFrame) -> dict[str, Any]:
         "images": int(frame.images.iloc[0]),
         "rounds": int(frame.rounds.iloc[0]),
     }
-
-
-def contest_answer(rows: Rows) -> str:
-    """2.3 in words that claim no more than the corrected comparisons support."""
-    best = rows[0]
-    named = f"The highest mean has \u201c{best['title']}\u201d with {best['test_accuracy']:.2f}%"
-    better = [row for row in rows if row.get("difference", 0) > 0 and row.get("p_holm", 1) < 0.05]
-    if best["n"] < 2:
-        return f"{named}, from one seed (n=1), so that no method can be called better than another."
-    if not better:
-        return (
-            f"{named}. After correction for {len(rows) - 1} comparisons on {best['n']} paired seeds "
-            "no method's difference to the constant rate is distinguishable from chance."
-        )
-    names = ", ".join(f"\u201c{row['title']}\u201d ({row['difference']:+.2f} points)" for row in better)
-    return (
-        f"{named}. Better than the constant rate on {best['n']} paired seeds, after correction for "
-        f"{len(rows) - 1} comparisons: {names}. Differences among these are not tested here."
-    )
 
 
 def embed(path: Path) -> str:

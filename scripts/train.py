@@ -15,13 +15,14 @@ from safetensors.torch import save  # noqa: E402
 from trainkit import device as devices  # noqa: E402
 from trainkit import digest, memory, runs  # noqa: E402
 from trainkit.checkpoint import Checkpoints  # noqa: E402
-from trainkit.engine import Outcome, Trainer  # noqa: E402
+from trainkit.engine import COLUMNS, Outcome, Trainer  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
 from trainkit.files import atomic, read_json, write_bytes, write_text  # noqa: E402
 from trainkit.lease import LEASE, alone_in  # noqa: E402
 from trainkit.progress import print_line  # noqa: E402
 from trainkit.record import RunRecord, RunSeconds, git_commit, package_versions  # noqa: E402
 from trainkit.spec import RunSpec  # noqa: E402
+from trainkit.tuning import chosen_rate  # noqa: E402
 
 
 def arguments() -> argparse.Namespace:
@@ -35,6 +36,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--features", type=Path, help="a frozen base's features")
     parser.add_argument("--features-manifest", type=Path, help="what the features cost")
     parser.add_argument("--calibration", type=Path, help="the measured steps, for a budget in seconds")
+    parser.add_argument("--trials", nargs="+", type=Path, help="records to choose the learning rate by")
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
     parser.add_argument("--out", type=Path, required=True, help="folder of the results")
     return parser.parse_args()
@@ -47,7 +49,8 @@ def main() -> None:
 
 
 def train(args: argparse.Namespace) -> None:
-    spec = RunSpec.model_validate_json(args.spec)
+    declared = RunSpec.model_validate_json(args.spec)
+    spec = declared.at_rate(chosen_rate(args.trials)) if args.trials else declared
     hardware = read_json(args.hardware)
     device = devices.acquire(args.threads, spec.deterministic, hardware)
     numerics = devices.numerics(spec, hardware)
@@ -73,7 +76,7 @@ def train(args: argparse.Namespace) -> None:
     key = key_of(spec, args.seed, steps, code, inputs, machine)
     checkpoints = Checkpoints(args.out / "checkpoints", key)
     run.trainer.interrupts.watch()
-    outcome = run.trainer.fit(steps, say, checkpoints)
+    outcome = run.trainer.fit(steps, say, checkpoints, spec.is_trial)
     seconds = run.trainer.seconds
     seconds.total += time.perf_counter() - run.trainer.began
     record = RunRecord(
@@ -92,12 +95,14 @@ def train(args: argparse.Namespace) -> None:
         batch_size=run.trainer.batch_size,
         converged=outcome.converged,
         resumed=outcome.resumed,
+        diverged=outcome.diverged,
+        learning_rate=spec.recipe.optimizer.lr,
         val_accuracy=outcome.val_accuracy,
         val_loss=outcome.val_loss,
-        test_accuracy=outcome.test.accuracy,
-        test_loss=outcome.test.loss,
+        test_accuracy=outcome.test and outcome.test.accuracy,
+        test_loss=outcome.test and outcome.test.loss,
         test_accuracy_tta=outcome.tta.accuracy if outcome.tta else None,
-        test_images=len(outcome.test.logits),
+        test_images=len(outcome.test.logits) if outcome.test else 0,
         seconds=RunSeconds(**vars(seconds), features=run.features_seconds),
         budget_seconds=budget_seconds,
         peak_memory_mb=memory.peak_mb(device),
@@ -106,7 +111,7 @@ def train(args: argparse.Namespace) -> None:
         layout=numerics.layout,
         threads=torch.get_num_threads(),
         deterministic=spec.deterministic or device.type == "cpu",
-        spec=spec.model_dump(mode="json"),
+        spec=declared.model_dump(mode="json"),
         code_digest=code,
         git_commit=commit,
         data_sha256=data_sha256,
@@ -116,9 +121,10 @@ def train(args: argparse.Namespace) -> None:
     )
     write(args.out, record, outcome, run.trainer)
     checkpoints.remove()
+    test = f"test {100 * outcome.test.accuracy:.2f}%" if outcome.test else "not tested"
     tta = f" ({100 * outcome.tta.accuracy:.2f}% with test-time augmentation)" if outcome.tta else ""
     say(
-        f"test {100 * outcome.test.accuracy:.2f}%{tta}, validation {100 * outcome.val_accuracy:.2f}%, "
+        f"{test}{tta}, validation {100 * outcome.val_accuracy:.2f}%, "
         f"{seconds.train:.1f} s of training in {seconds.total:.1f} s ({numerics.precision})"
     )
 
@@ -147,11 +153,13 @@ def key_of(spec: RunSpec, seed: int, *others: object) -> str:
 def write(folder: Path, record: RunRecord, outcome: Outcome, trainer: Trainer) -> None:
     """The record comes last: where it stands, the run is complete."""
     with atomic(folder / "history.csv") as path, path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, outcome.history[0])
+        writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows(outcome.history)
     state = {key: value.cpu().contiguous() for key, value in trainer.model.state_dict().items()}
-    predictions = {"test_logits": outcome.test.logits, "test_labels": trainer.splits.test.y.cpu()}
+    predictions = {}
+    if outcome.test:
+        predictions = {"test_logits": outcome.test.logits, "test_labels": trainer.splits.test.y.cpu()}
     write_bytes(folder / "model.safetensors", save(state))
     write_bytes(folder / "predictions.safetensors", save(predictions))
     write_text(folder / "record.json", record.model_dump_json(indent=2) + "\n")

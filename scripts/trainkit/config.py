@@ -16,6 +16,8 @@ CONFIG_FILE = "config/config.yaml"
 PRESETS = ("gpu", "cpu", "smoke")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+AT, TRIAL = "-at-", "-trial-"  # in the names of what the contest makes of its methods
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # The experiments that the report's sentences speak of by name.
 ANSWERS = (
     *("mnist-dense-baseline", "mnist-dense-improved", "mnist-convnet", "mnist-convnet-augmented"),
@@ -79,6 +81,33 @@ class Benchmark(Strict):
     workloads: dict[Name, Workload] = Field(min_length=1)
 
 
+class Budget(Strict):
+    """A further budget of the contest: every method once more, for another time."""
+
+    scale: float = Field(gt=0, le=100, description="of the methods' own budget")
+    seeds: list[Seed] | None = Field(None, min_length=1, description="the method's unless given")
+
+
+class Trials(Strict):
+    """How every method of the contest gets its learning rate: as many trials each, by one rule."""
+
+    factors: list[Annotated[float, Field(gt=0, le=1000)]] = Field(
+        min_length=1, description="of the method's own learning rate; one trial each"
+    )
+    scale: float = Field(gt=0, le=1, description="of the methods' own budget, each trial")
+    seeds: list[Seed] = Field(min_length=1, description="others than the contest's")
+
+
+class Contest(Strict):
+    """What is made of each experiment of task 2.2, all of them methods at one budget."""
+
+    crossed: dict[Name, dict[str, Any] | None] = Field(
+        {}, description="each method once more with this laid over it; null leaves one out"
+    )
+    budgets: dict[Name, Budget | None] = Field({}, description="beside the methods' own")
+    trials: Trials | None = None
+
+
 class Study(Strict):
     """Everything of one study, validated."""
 
@@ -92,12 +121,13 @@ class Study(Strict):
     )
     deterministic: bool = False
     resources: Resources = Resources()
-    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
+    seeds: list[Seed] = Field(min_length=1)
     datasets: dict[Literal["mnist", "cifar10"], Dataset]
     weights: dict[Literal["efficientnet_lite0"], Weights]
     profile_images: int = Field(2000, ge=100, description="images of the input pipeline's profile")
     verify_runs: int = Field(3, ge=1, le=10_000, description="finished runs that `snakemake verify` repeats")
     benchmark: Benchmark
+    contest: Contest = Contest()
     experiments: dict[Name, Experiment] = Field(min_length=1)
 
     @model_validator(mode="after")
@@ -134,6 +164,14 @@ class Study(Strict):
                 raise ValueError(
                     f"experiments.{name}.recipe.epochs_of: {recipe.epochs_of} has no fixed epochs"
                 )
+        if self.contest.trials:
+            trials = set(self.contest.trials.seeds)
+            for name in self.of_task("2.2", "2.3-budgets"):
+                if shared := trials & set(self.experiments[name].seeds):
+                    raise ValueError(
+                        f"contest.trials.seeds: {min(shared)} is a seed of {name} too; "
+                        "what is tuned on a seed must not be judged on it, take others"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -171,7 +209,15 @@ class Study(Strict):
             name=name,
             split=self.datasets[experiment.dataset].split,
             deterministic=self.deterministic,
+            tuned_by=self.trials_of(name),
         )
+
+    def trials_of(self, name: str) -> list[str]:
+        """The trials that choose a contestant's learning rate; none for what is not tuned."""
+        if self.experiments[name].task not in ("2.2", "2.3-budgets"):
+            return []
+        method = next((m for m in self.of_task("2.2") if name.startswith(f"{m}{AT}")), name)
+        return [trial for trial in self.of_task("2.3-trials") if trial.startswith(f"{method}{TRIAL}")]
 
     def workload(self, name: str) -> Workload:
         """One of the benchmark's workloads, complete."""
@@ -253,11 +299,13 @@ def load_study(
     experiments = merged.get("experiments")
     if not isinstance(experiments, dict) or not experiments:
         raise StudyError(f"{CONFIG_FILE}: experiments: expected a table of experiments, got {experiments!r}")
-    merged["experiments"] = {
-        name: {"seeds": merged.get("seeds"), **_inherit(experiments, name)}
-        for name in experiments
-        if name not in left_out
-    }
+    try:
+        contest = Contest.model_validate(merged.get("contest") or {})
+    except ValidationError as error:
+        raise StudyError(_explain(error, layers, ("contest",))) from error
+    whole = {name: {"seeds": merged.get("seeds"), **_inherit(experiments, name)} for name in experiments}
+    contestants = _contestants(whole, experiments, contest, left_out)
+    merged["experiments"] = {k: v for k, v in (whole | contestants).items() if k not in left_out}
     try:
         return Study.model_validate(merged)
     except ValidationError as error:
@@ -319,6 +367,57 @@ def _inherit(experiments: dict[str, Any], name: str, below: tuple[str, ...] = ()
     return merge(base, entry)
 
 
+def _contestants(
+    experiments: dict[str, Any], written: dict[str, Any], contest: Contest, left_out: set[str]
+) -> dict[str, Any]:
+    """What the contest makes of its methods: crossed ones, their trials, and further budgets.
+
+    An entry of the same name that is ``written`` in the configuration lies over what is made.
+    """
+    made: dict[str, Any] = {}
+
+    def make(name: str, base: dict, over: dict, title: str) -> None:
+        over = over | {"title": f"{base.get('title')}{title}"}
+        made[name] = merge(merge(base, over), written.get(name, {}))
+
+    methods = [n for n, e in experiments.items() if e.get("task") == "2.2" and n not in left_out]
+    for name in methods:
+        for label, over in contest.crossed.items():
+            if over is not None and not _is_crossed(experiments[name]):
+                over = dict(over)
+                make(f"{name}-{label}", experiments[name], over, f" + {over.pop('title', label)}")
+    for name in [*methods, *made]:
+        base = made.get(name) or experiments[name]
+        length = base.get("recipe", {}).get("budget", {}).get("epochs")
+        rate = base.get("recipe", {}).get("optimizer", {}).get("lr")
+        if name in left_out or not isinstance(length, int | float) or not isinstance(rate, int | float):
+            continue  # the mistake, if it is one, is explained where the method is validated
+
+        for label, budget in contest.budgets.items():
+            if budget is not None:
+                over = {
+                    "task": "2.3-budgets",
+                    "recipe": {"budget": {"epochs": round(length * budget.scale, 3)}},
+                }
+                over |= {"seeds": budget.seeds} if budget.seeds else {}
+                make(f"{name}{AT}{label}", base, over, f", {label}")
+        for factor in contest.trials.factors if contest.trials else ():
+            lr = float(f"{rate * factor:.6g}")
+            recipe = {
+                "budget": {"epochs": round(length * contest.trials.scale, 3)},
+                "optimizer": {"lr": lr},
+            }
+            over = {"task": "2.3-trials", "seeds": contest.trials.seeds, "recipe": recipe}
+            make(f"{name}{TRIAL}{factor:g}", base, over, f", trial at {lr:g}")
+    return made
+
+
+def _is_crossed(entry: dict[str, Any]) -> bool:
+    """Whether a method has slow weights itself."""
+    recipe = entry.get("recipe", {})
+    return bool(recipe.get("averaging") or recipe.get("optimizer", {}).get("lookahead"))
+
+
 def gpu_is_there() -> bool:
     """Whether NVML sees a device."""
     try:
@@ -337,14 +436,15 @@ def suggest(word: str, known: Any) -> str:
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(words)}"
 
 
-def _explain(error: ValidationError, layers: list[tuple[str, dict]]) -> str:
+def _explain(error: ValidationError, layers: list[tuple[str, dict]], below: tuple[str, ...] = ()) -> str:
     """The first mistake as one line: file, key, what was expected, what was got."""
     errors = error.errors()
     # Of "auto" or a number, a number that is too large should hear of the number's limits.
     apt = (e for e in errors if e["type"] != "literal_error" or isinstance(e["input"], str))
     first = next(apt, errors[0])
     # A union's branch (the model's name) stands in the location, but not in the file.
-    path = [p for i, p in enumerate(first["loc"]) if not (i and first["loc"][i - 1] == "model")]
+    path = [*below, *first["loc"]]
+    path = [p for i, p in enumerate(path) if not (i and path[i - 1] == "model")]
     path = [p for p in path if p not in ("constrained-int", "literal['auto']", "[key]")]
     key = ".".join(map(str, path))
     origin = _origin(path, layers)

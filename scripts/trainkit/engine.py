@@ -22,6 +22,13 @@ from trainkit.progress import Progress
 from trainkit.spec import Recipe
 
 EVAL_BATCH = 500
+COLUMNS = (
+    "epoch", "step", "seconds", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
+)  # fmt: skip
+
+
+class DivergedError(StudyError):
+    """The training loss is no number any more."""
 
 
 @dataclass
@@ -53,12 +60,13 @@ class Outcome:
     steps: int
     epochs: float
     converged: bool | None
-    val_loss: float
+    val_loss: float | None
     val_accuracy: float
-    test: Evaluation
+    test: Evaluation | None
     tta: Evaluation | None
     history: list[dict[str, float]]
     resumed: int = 0
+    diverged: bool = False
 
 
 @dataclass
@@ -209,12 +217,17 @@ class Trainer:
     # -- The whole of it -------------------------------------------------------------------
 
     def fit(
-        self, steps: int | None, say: Callable[[str], None], checkpoints: Checkpoints | None = None
+        self,
+        steps: int | None,
+        say: Callable[[str], None],
+        checkpoints: Checkpoints | None = None,
+        trial: bool = False,
     ) -> Outcome:
         """Train for ``steps``, or until the recipe's convergence; then test, once.
 
         With ``checkpoints`` it goes on where a killed training was, and ends as that would have.
-        Raises `Interrupted` when a signal asks it to stop, the state being saved.
+        A ``trial`` is not tested, and a loss that is no number is its outcome; any other run raises
+        `DivergedError` then. Raises `Interrupted` when a signal asks it to stop, the state being saved.
         """
         if self.recipe.until:
             steps = self.recipe.until.max_epochs * self.steps_per_epoch
@@ -225,13 +238,22 @@ class Trainer:
             self.load_state(state)
             say(f"goes on after step {self.at.done} of at most {steps}")
         try:
-            return self._fit(steps, say, checkpoints)
+            return self._fit(steps, say, checkpoints, trial)
+        except DivergedError as error:
+            if not trial:
+                raise
+            say(str(error))
+            epochs = self.at.done / self.steps_per_epoch
+            history = self.at.history
+            return Outcome(self.at.done, epochs, None, None, 0.0, None, None, history, diverged=True)
         except Interrupted:
             if checkpoints:
                 checkpoints.save(self.at.done, self.state())
             raise
 
-    def _fit(self, steps: int, say: Callable[[str], None], checkpoints: Checkpoints | None) -> Outcome:
+    def _fit(
+        self, steps: int, say: Callable[[str], None], checkpoints: Checkpoints | None, trial: bool
+    ) -> Outcome:
         at = self.at
         progress = Progress(say, at.done, steps, self.batch_size)
         clock = Clock(self.device)
@@ -282,9 +304,10 @@ class Trainer:
             self.seconds.train += clock.lap()
             val = self.evaluate(self.splits.val)
             val_loss, val_accuracy = val.loss, val.accuracy
-        test = self.evaluate(self.splits.test)
+        test = None if trial else self.evaluate(self.splits.test)
         self.seconds.evaluate += clock.lap()
-        tta = self.evaluate(self.splits.test, TEST_TIME_VIEWS) if self.recipe.test_time_augmentation else None
+        again = self.recipe.test_time_augmentation and not trial
+        tta = self.evaluate(self.splits.test, TEST_TIME_VIEWS) if again else None
         self.seconds.evaluate_tta += clock.lap()
         epochs = at.done / self.steps_per_epoch
         return Outcome(
@@ -303,7 +326,7 @@ class Trainer:
         loss, correct, finite = self._counts.tolist()
         if not math.isfinite(loss):
             step = self.at.first + int(finite)
-            raise StudyError(
+            raise DivergedError(
                 f"the training loss became {loss} in epoch {self.at.epoch}, step {step + 1}, at learning "
                 f"rate {self._rate(step / steps):.4g}; lower recipe.optimizer.lr of this experiment"
             )

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "snakemake")
 
 
@@ -35,7 +35,11 @@ class RunSeconds(BaseModel):
 
 
 class RunRecord(BaseModel):
-    """One run. Accuracies are fractions; ``epochs`` may be broken for a budget in seconds."""
+    """One run. Accuracies are fractions; ``epochs`` may be broken for a budget in seconds.
+
+    ``learning_rate`` is the peak that was used, which trials may have chosen. A trial is not tested,
+    and may have ``diverged`` (its accuracy is 0 then).
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -55,10 +59,12 @@ class RunRecord(BaseModel):
     batch_size: int
     converged: bool | None
     resumed: int = 0
+    diverged: bool = False
+    learning_rate: float
     val_accuracy: float
-    val_loss: float
-    test_accuracy: float
-    test_loss: float
+    val_loss: float | None
+    test_accuracy: float | None
+    test_loss: float | None
     test_accuracy_tta: float | None = None
     test_images: int
     seconds: RunSeconds

@@ -368,6 +368,17 @@ class RunSpec(Experiment):
     split: Split
     deterministic: bool
     seeds: list[int] = Field([], description="the experiment's; a run is told its own apart")
+    tuned_by: list[str] = Field([], description="trials of which the best one's learning rate is taken")
+
+    @property
+    def is_trial(self) -> bool:
+        """Whether it is run to choose a learning rate by: such a run never sees the test images."""
+        return self.task == "2.3-trials"
+
+    def at_rate(self, lr: float) -> Self:
+        """The same with another peak learning rate."""
+        optimizer = self.recipe.optimizer.model_copy(update={"lr": lr})
+        return self.model_copy(update={"recipe": self.recipe.model_copy(update={"optimizer": optimizer})})
 
 
 class FeatureSpec(Strict):

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from math import nan, sqrt
 
 import numpy as np
-from scipy import stats
+from scipy import optimize, stats
 
 CONFIDENCE = 0.95
 
@@ -59,6 +59,60 @@ def paired_difference(a: dict[int, float], b: dict[int, float]) -> Difference | 
     else:
         p = float(stats.ttest_1samp(differences, 0).pvalue)
     return Difference(interval.mean, interval.low, interval.high, interval.n, p)
+
+
+def detectable(differences: list[Difference], comparisons: int, power: float = 0.8) -> float:
+    """The smallest true difference that paired seeds as many and as spread as these find that often.
+
+    By the two-sided paired t test at 5% over the number of ``comparisons`` (Bonferroni: Holm's first
+    step), from the noncentral t distribution (Cohen 1988, section 2.5). The spread is pooled over the
+    ``differences``; nan where there is none to judge by.
+    """
+    known = [d for d in differences if d.n > 1]
+    if not known:
+        return nan
+    n = min(d.n for d in known)
+    quantile = {d.n: float(stats.t.ppf((1 + CONFIDENCE) / 2, d.n - 1)) for d in known}
+    spread = sqrt(np.mean([((d.high - d.mean) * sqrt(d.n) / quantile[d.n]) ** 2 for d in known]))
+    if spread == 0:
+        return nan
+    critical = stats.t.ppf(1 - (1 - CONFIDENCE) / (2 * comparisons), n - 1)
+
+    def missing(effect: float) -> float:
+        return float(stats.nct.sf(critical, n - 1, effect * sqrt(n))) - power
+
+    return spread * optimize.brentq(missing, 0, 1e3)
+
+
+def mean_ranks(values: dict[str, dict[int, float]]) -> dict[str, Interval]:
+    """Each method's rank (1 is the highest value) among all on the same seed, with its 95% interval.
+
+    ``values`` are by method and seed; only seeds that all methods have count. Ties share their mean
+    rank (Demsar 2006, section 3.2.2). The interval stays within 1 and the number of methods.
+    """
+    seeds = _shared_seeds(values)
+    ranks = [stats.rankdata([-by_seed[seed] for by_seed in values.values()]) for seed in seeds]
+    if not ranks:
+        return {method: Interval(nan, nan, nan, 0) for method in values}
+    of_methods = dict(zip(values, np.transpose(ranks), strict=True))
+    intervals = {method: mean_interval(own.tolist()) for method, own in of_methods.items()}
+    return {
+        method: Interval(i.mean, *(np.clip([i.low, i.high], 1, len(values)).tolist()), i.n)
+        for method, i in intervals.items()
+    }
+
+
+def any_difference(values: dict[str, dict[int, float]]) -> float:
+    """Friedman's p-value of "all methods are alike" over the seeds that all have; nan if too few."""
+    seeds = _shared_seeds(values)
+    if len(values) < 3 or len(seeds) < 2:
+        return nan
+    columns = [[by_seed[seed] for seed in seeds] for by_seed in values.values()]
+    return float(stats.friedmanchisquare(*columns).pvalue)
+
+
+def _shared_seeds(values: dict[str, dict[int, float]]) -> list[int]:
+    return sorted(set.intersection(*(set(by_seed) for by_seed in values.values()))) if values else []
 
 
 def holm(p_values: list[float]) -> list[float]:

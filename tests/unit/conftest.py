@@ -60,12 +60,15 @@ def run_record(
     schedule: str = "constant",
     lookahead: bool = False,
     reference: str | None = None,
+    tuned_by: tuple[str, ...] = (),
+    averaging: str | None = None,
     **changes: Any,
 ) -> RunRecord:
     """A record whose numbers are plain, but for the ``changes``."""
     recipe = {
         "schedule": {"name": schedule},
         "optimizer": {"lr": 0.1, "lookahead": {"k": 5, "alpha": 0.5} if lookahead else None},
+        "averaging": averaging and {"name": averaging},
         "budget": reference and {"reference": reference, "epochs": 5.0},
     }
     seconds = {
@@ -93,6 +96,7 @@ def run_record(
         "converged": None,
         "val_accuracy": 0.9,
         "val_loss": 0.3,
+        "learning_rate": 0.1,
         "test_accuracy": 0.88,
         "test_loss": 0.35,
         "test_images": 500,
@@ -104,7 +108,7 @@ def run_record(
         "layout": "channels_last",
         "threads": 2,
         "deterministic": True,
-        "spec": {"recipe": recipe},
+        "spec": {"recipe": recipe, "tuned_by": tuned_by},
         "code_digest": "0" * 16,
         "git_commit": "unknown",
         "data_sha256": {},

@@ -4,16 +4,18 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from trainkit.figures import task1, task2, task3
+from trainkit.figures import contest, task1, task2, task3
 from trainkit.results import Results
 
 FIGURES: dict[str, dict[str, Callable[[Results], Figure]]] = {
     "task1": {"task1_accuracy": task1.accuracy, "task1_history": task1.history},
     "task2": {
         "task2.1_history": task2.baselines_history,
-        "task2.2_schedules": task2.learning_rates,
-        "task2.2_accuracy_against_seconds": task2.accuracy_against_seconds,
-        "task2.3_differences": task2.differences,
+        "task2.2_schedules": contest.learning_rates,
+        "task2.2_accuracy_against_seconds": contest.accuracy_against_seconds,
+        "task2.3_differences": contest.differences,
+        "task2.3_budgets": contest.budgets,
+        "task2.3_crossed": contest.crossed,
     },
     "task3": {"task3_architectures": task3.architectures, "task3_history": task3.history},
 }

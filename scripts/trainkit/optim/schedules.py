@@ -23,6 +23,21 @@ EXPLANATIONS = {
     "plateau": "drops when validation loss no longer improves",
 }
 
+REASONS = {
+    "constant": "nothing: it keeps the noise of large steps to the end",
+    "step": "large steps cross the landscape, small ones then settle",
+    "exponential": "the step shrinks with the distance that is left, and never waits",
+    "cyclical": "rising again leaves sharp minima, and no single rate must be right",
+    "cosine": "long high, then gently to zero, without a drop's place to choose",
+    "cosine-restarts": "each restart explores anew from what the last one found",
+    "one-cycle": "a warm-up allows a high peak, which regularises, and the end settles",
+    "triangle": "as one-cycle, along straight lines",
+    "linear": "noise falls in proportion to the budget that is left",
+    "rex": "as linear, with more time at high rates",
+    "warmup-stable-decay": "most of the time at the full rate, which can end at any moment",
+    "plateau": "the drop waits until the present rate brings nothing more",
+}  # why each should help, by the same sources
+
 
 def factor(schedule: Schedule, z: float) -> float:
     """The learning rate at ``z`` as a fraction of the peak."""

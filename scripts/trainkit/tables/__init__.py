@@ -3,14 +3,17 @@
 from collections.abc import Callable
 
 from trainkit.results import Results, Rows
-from trainkit.tables import speedrun, task1, task2, task3
+from trainkit.tables import contest, speedrun, task1, task2, task3
 
 TABLES: dict[str, Callable[[Results], Rows]] = {
     "task1_mnist": task1.mnist,
     "task1.5_transfer": task1.transfer,
     "task2.1_baselines": task2.baselines,
-    "task2.2_fast_training": task2.fast_training,
-    "task2.3_equal_time": task2.equal_time,
+    "task2.2_fast_training": contest.fast_training,
+    "task2.3_equal_time": contest.equal_time,
+    "task2.3_budgets": contest.budgets,
+    "task2.3_crossed": contest.crossed,
+    "task2.3_tuning": contest.tuning,
     "task3_architectures": task3.architectures,
     "task3_more": task3.more,
     "speedrun": speedrun.runs,

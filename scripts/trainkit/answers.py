@@ -1,0 +1,140 @@
+"""The contest's answers in words that say no more than the corrected comparisons support."""
+
+from trainkit import stats
+from trainkit.results import Results, Rows
+from trainkit.tables import contest
+
+
+def quoted(title: str) -> str:
+    return f"\u201c{title}\u201d"
+
+
+def equal_time(rows: Rows) -> str:
+    """Which method is best at one budget, from its table's rows (the best mean comes first)."""
+    best = rows[0]
+    named = f"The highest mean has {quoted(best['title'])} with {best['test_accuracy']:.2f}%"
+    compared = [row for row in rows if "p_holm" in row]
+    if best["n"] < 2 or not compared:
+        return f"{named}, from one seed (n=1), so that no method can be called better than another."
+    better, worse = (_beyond_chance(compared, sign) for sign in (1, -1))
+    tested = f"on {best['n']} paired seeds, after correction for {len(compared)} comparisons"
+    sentences = [f"{named}."]
+    if better:
+        sentences.append(
+            f"Better than the constant rate {tested}: {_listed(better)}. "
+            "These were not tested against each other."
+        )
+    else:
+        sentences.append(f"No method was found better than the constant rate {tested}.")
+    if worse:
+        sentences.append(f"Worse than it: {_listed(worse)}.")
+    smallest = best["smallest_detectable"]
+    if smallest == smallest:
+        sentences.append(
+            f"So many seeds, spread as these are, find a true difference of {smallest:.1f} points four "
+            "times out of five, and smaller ones less often."
+        )
+    return " ".join(sentences)
+
+
+def _beyond_chance(rows: Rows, sign: int) -> Rows:
+    """The rows whose difference has this sign and a corrected p below 5%."""
+    return [row for row in rows if row.get("p_holm", 1) < 0.05 and sign * row["difference"] > 0]
+
+
+def _listed(rows: Rows) -> str:
+    return ", ".join(f"{quoted(row['title'])} ({row['difference']:+.2f} points)" for row in rows)
+
+
+def over_budgets(results: Results) -> list[str]:
+    """How the order changes with the budget: one sentence a budget, the shortest first."""
+    sentences = []
+    for label, rows in _by_budget(results).items():
+        best, better = rows[0], _beyond_chance(rows, 1)
+        verdict = "no method was found better than the constant rate"
+        if better:
+            verdict = f"{len(better)} of {len(rows) - 1} methods beat the constant rate"
+        rank = f"mean rank {best['rank']:.1f} of {len(rows)}"
+        if best["rank_low"] == best["rank_low"]:
+            rank += f", 95% interval {best['rank_low']:.1f} to {best['rank_high']:.1f}"
+        sentences.append(
+            f"At {_budget(label)} ({best['budget_seconds']:.1f} s): {quoted(_method(results, best))} has the "
+            f"highest mean with {best['test_accuracy']:.2f}% ({rank}, n={best['n']}); {verdict}."
+        )
+    return sentences
+
+
+def _by_budget(results: Results) -> dict[str, Rows]:
+    rows = contest.budgets(results)
+    labels = dict.fromkeys(row["budget"] for row in rows)
+    return {label: [row for row in rows if row["budget"] == label] for label in labels}
+
+
+def _budget(label: str) -> str:
+    return f"{label} of B" if label else "B itself"
+
+
+def _method(results: Results, row: dict) -> str:
+    """A contestant's title without its budget's."""
+    return results.first(row["experiment"].partition("-at-")[0]).title
+
+
+def tuning(results: Results) -> str:
+    """What choosing the learning rates cost, beside the contest itself."""
+    rows = contest.tuning(results)
+    if not rows:
+        return "The learning rates are those of the configuration; nothing was tuned."
+    each = len(rows) / len({row["experiment"] for row in rows})
+    spent = sum(row["train_seconds"] for row in rows)
+    own = sum(sum(results.values(name, "seconds.train")) for name in results.of_task("2.2"))
+    diverged = sum(row["diverged"] for row in rows)
+    return (
+        f"Each method had {each:.0f} trials of its learning rate, {len(rows)} in all, judged on validation "
+        f"images; they took {spent:.0f} s of training, {spent / own:.2f} times what the contest at B took."
+        + (f" {diverged} of them diverged." if diverged else "")
+    )
+
+
+def surprises(results: Results) -> list[str]:
+    """What did not come out as the methods' papers let one expect; each sentence from the records."""
+    found = []
+    falling = [
+        row
+        for row in contest.equal_time(results)
+        if row.get("difference", 0) < 0 and not contest.slow_weights(results, row["experiment"])
+    ]
+    if falling:
+        worst = falling[-1]
+        sure = "these seeds cannot tell it from chance"
+        if worst.get("p_holm", 1) < 0.05:
+            sure = "the seeds support it"
+        found.append(
+            f"A schedule is not better as such: {quoted(worst['title'])} ended {-worst['difference']:.2f} "
+            f"points below the constant rate in the same time ({sure})."
+        )
+    for row in contest.crossed(results):
+        if row["experiment"] or row["budget"] or row["pairs"] < 2:
+            continue
+        verb = "made no difference that was found"
+        if row["p"] < 0.05:
+            verb = "helped" if row["difference"] > 0 else "hurt"
+        found.append(
+            f"{row['slow_weights']} {verb} in equal time: {row['difference']:+.2f} points over all schedules "
+            f"(95% interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}, "
+            f"n={row['pairs']} seeds)."
+        )
+    leaders = {label: _method(results, rows[0]) for label, rows in _by_budget(results).items()}
+    if len(set(leaders.values())) > 1:
+        listed = ", ".join(f"{quoted(title)} at {_budget(label)}" for label, title in leaders.items())
+        found.append(f"The highest mean changes hands with the budget: {listed}.")
+    return found
+
+
+def any_difference(results: Results) -> str:
+    """Friedman's test of all methods at once, in words."""
+    names = results.of_task("2.2")
+    p = stats.any_difference({name: results.by_seed(name, "test_accuracy") for name in names})
+    if p != p:
+        return "There are too few seeds or methods to test all of them at once."
+    verdict = "they are not all alike" if p < 0.05 else "it finds no difference among them"
+    return f"Friedman's test of all {len(names)} methods at B: {verdict} (p={p:.2g})."

@@ -1,0 +1,131 @@
+"""Points 2.2 and 2.3: schedules, curves against seconds, differences, budgets."""
+
+from math import isnan
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.figure import Figure
+
+from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, curve
+from trainkit.optim import schedules
+from trainkit.results import Results
+from trainkit.spec import Schedule
+from trainkit.tables import contest as tables
+
+STYLES = {"": "-", "Lookahead": "--", "EMA": ":", "tail average": "-."}
+AVERAGE = "#029e73"
+COLORS = {"": PLAIN, "Lookahead": LOOKAHEAD, "EMA": AVERAGE, "tail average": AVERAGE}
+
+
+def learning_rates(results: Results) -> Figure:
+    """The schedules as small multiples, from the closed forms that training uses."""
+    names = [n for n in results.of_task("2.2") if not tables.slow_weights(results, n)]
+    columns = 4
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, figsize=(9, 2.1 * rows), sharex=True, sharey=True, squeeze=False
+    )
+    z = np.linspace(0, 1, 400, endpoint=False)
+    for ax, name in zip(axes.flat, names, strict=False):
+        run = results.first(name)
+        schedule = Schedule.model_validate(run.spec["recipe"]["schedule"])
+        rates = [run.learning_rate * schedules.factor(schedule, x) for x in z]
+        ax.plot(100 * z, rates, color=PLAIN)
+        ax.fill_between(100 * z, rates, color=PLAIN, alpha=0.12, lw=0)
+        ax.set_title(run.title, fontsize=10, loc="left")
+    for ax in axes.flat[len(names) :]:
+        ax.set_visible(False)
+    figure.supxlabel("share of the training, %", fontsize=10)
+    figure.supylabel("learning rate", fontsize=10)
+    return figure
+
+
+def accuracy_against_seconds(results: Results) -> Figure:
+    """Validation accuracy at any time, one panel a budget: means and bands over seeds."""
+    budgets = tables.by_budget(results)
+    size = (2.5 + 4 * len(budgets), 5)
+    figure, axes = plt.subplots(1, len(budgets), figsize=size, sharey=True, squeeze=False)
+    handles: dict[str, Any] = {}
+    for ax, (label, names) in zip(axes[0], budgets.items(), strict=True):
+        for name in names:
+            title = results.first(name.partition("-at-")[0]).title
+            curve(ax, results.histories(name), "seconds", "val_accuracy", title, 100, **_style(results, name))
+        ax.set(xlabel="training time, s", title=f"budget: {label} of B" if label else "budget: B")
+        handles |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
+    axes[0, 0].set_ylabel("validation accuracy, %")
+    figure.legend(handles.values(), handles, loc="outside lower center", fontsize=8, ncols=4)
+    return figure
+
+
+def _style(results: Results, name: str) -> dict[str, str]:
+    """One colour a schedule, one kind of line for what is laid over it."""
+    known = dict.fromkeys(str(_schedule(results, each)) for each in results.of_task("2.2"))
+    palette = sns.color_palette("husl" if len(known) > 10 else "colorblind", len(known))
+    color = dict(zip(known, palette, strict=True))[str(_schedule(results, name))]
+    return {"color": color, "ls": STYLES[tables.slow_weights(results, name)]}
+
+
+def _schedule(results: Results, name: str) -> dict:
+    return results.first(name).spec["recipe"]["schedule"]
+
+
+def differences(results: Results) -> Figure:
+    """The contest as a forest plot: each method minus the control on the same seeds."""
+    rows = tables.equal_time(results)
+    colors = [COLORS[tables.slow_weights(results, row["experiment"])] for row in rows]
+    labels = [f"{row['title']} ({row['test_accuracy']:.1f}%)" for row in rows]
+    figure = _forest(rows, colors, labels)
+    figure.axes[0].set_xlabel("points of test accuracy above the constant rate, paired seeds, 95% interval")
+    return figure
+
+
+def crossed(results: Results) -> Figure:
+    """What slow weights bring to each schedule, at each budget: differences to the plain twin."""
+    rows = tables.crossed(results)
+    colors = [COLORS[row["slow_weights"]] for row in rows]
+    labels = [
+        f"{row['title']} + {row['slow_weights']}" + (f", {row['budget']} of B" if row["budget"] else "")
+        for row in rows
+    ]
+    figure = _forest(rows, colors, labels)
+    figure.axes[0].set_xlabel("points of test accuracy above the schedule alone, paired seeds, 95% interval")
+    return figure
+
+
+def _forest(rows: list[dict], colors: list[str], labels: list[str]) -> Figure:
+    """Differences with their intervals, one row each; a diamond is the control."""
+    figure, ax = plt.subplots(figsize=(8, 0.36 * len(rows) + 1.2))
+    for position, (row, color) in enumerate(zip(rows, colors, strict=True)):
+        if "difference" not in row:
+            ax.plot(0, position, "D", color=CONTROL)
+            continue
+        if not isnan(row["difference_low"]):
+            ax.plot([row["difference_low"], row["difference_high"]], [position] * 2, color=color, lw=2)
+        ax.plot(row["difference"], position, "o", color=color)
+    ax.axvline(0, color=CONTROL, lw=1)
+    ax.set_yticks(range(len(rows)), labels, fontsize=9)
+    ax.invert_yaxis()
+    return figure
+
+
+def budgets(results: Results) -> Figure:
+    """Test accuracy of every method against the seconds of its budget."""
+    figure, ax = plt.subplots(figsize=(8.5, 5))
+    for method in results.of_task("2.2"):
+        names = [
+            name
+            for names in tables.by_budget(results).values()
+            for name in names
+            if name.partition("-at-")[0] == method
+        ]
+        seconds = [results.mean(name, "seconds.train") for name in names]
+        means = [100 * results.mean(name, "test_accuracy") for name in names]
+        ax.plot(
+            seconds, means, marker="o", ms=5, label=results.first(method).title, **_style(results, method)
+        )
+    ax.set(xscale="log", xlabel="training time, s", ylabel="test accuracy, %, mean over seeds")
+    ax.xaxis.set_major_formatter("{x:g}")
+    ax.legend(fontsize=8, ncols=2)
+    return figure

@@ -1,0 +1,260 @@
+"""Points 2.2 and 2.3: methods at the same training time, at several budgets, tuned alike."""
+
+from typing import Any
+
+import pandas as pd
+
+from trainkit import stats
+from trainkit.record import RunRecord
+from trainkit.results import Results, Rows, against, correct, summary
+from trainkit.tuning import best_rate
+
+APART = {"name", "title", "seeds", "tuned_by"}  # of a spec: what a run is called, and how it was tuned
+NAMED = ("schedule", "optimizer.lookahead", "averaging")  # what methods may differ in
+
+
+def fast_training(results: Results) -> Rows:
+    """Each method with the seconds until validation first reaches what all of them end above."""
+    names = results.of_task("2.2")
+    target = target_accuracy(results, names)
+    rows = []
+    for name in names:
+        seconds = [
+            reach
+            for _, history in results.histories(name).groupby("seed")
+            if (reach := seconds_to_reach(history, target)) is not None
+        ]
+        run = results.first(name)
+        rows.append(
+            summary(results, name)
+            | {
+                "schedule": run.spec["recipe"]["schedule"]["name"],
+                "lookahead": bool(run.spec["recipe"]["optimizer"]["lookahead"]),
+                "averaging": bool(run.spec["recipe"]["averaging"]),
+                "learning_rate": run.learning_rate,
+                "target_val_accuracy": 100 * target,
+                "runs_that_reach_it": len(seconds),
+                "seconds_to_target": sum(seconds) / len(seconds) if seconds else None,
+                "train_images": run.train_images,
+            }
+        )
+    return rows
+
+
+def target_accuracy(results: Results, names: list[str]) -> float:
+    """A validation accuracy that every method's mean reaches in the end, in whole percents."""
+    lowest = min((results.mean(name, "val_accuracy") for name in names), default=0.0)
+    return int(100 * lowest) / 100
+
+
+def seconds_to_reach(history: pd.DataFrame, target: float) -> float | None:
+    """Training seconds at the first epoch whose validation accuracy reaches ``target``."""
+    reached = history.loc[history.val_accuracy >= target, "seconds"]
+    return None if reached.empty else float(reached.iloc[0])
+
+
+# -- Equal time ----------------------------------------------------------------------------
+
+
+def equal_time(results: Results) -> Rows:
+    """The methods by mean accuracy at their own budget, each against the control on paired seeds."""
+    return _at_one_budget(results, results.of_task("2.2"))
+
+
+def budgets(results: Results) -> Rows:
+    """The same at every budget, the shortest first."""
+    return [
+        {"budget": label} | row
+        for label, names in by_budget(results).items()
+        for row in _at_one_budget(results, names)
+    ]
+
+
+def by_budget(results: Results) -> dict[str, list[str]]:
+    """The contestants of each budget, by its name, from the shortest to the longest."""
+    labels: dict[str, list[str]] = {}
+    for name in results.of_task("2.2", "2.3-budgets"):
+        labels.setdefault(name.partition("-at-")[2], []).append(name)
+    return dict(sorted(labels.items(), key=lambda each: _budget(results, each[1][0])["epochs"]))
+
+
+def control_of(results: Results, names: list[str]) -> str | None:
+    """The contestant whose time is the budget of all of these."""
+    for name in names:
+        budget = _budget(results, name)
+        reference = budget and budget["reference"]
+        for own in names:
+            if reference and own.partition("-at-")[0] == reference:
+                return own
+    return None
+
+
+def _budget(results: Results, name: str) -> dict[str, Any]:
+    return results.first(name).spec["recipe"]["budget"]
+
+
+def _at_one_budget(results: Results, names: list[str]) -> Rows:
+    control = control_of(results, names)
+    budget = results.mean(control, "seconds.train") if control else float("nan")
+    ranks = stats.mean_ranks({name: results.by_seed(name, "test_accuracy") for name in names})
+    rows = []
+    for name in names:
+        run = results.first(name)
+        used = results.values(name, "seconds.train")
+        trials = _trials(results, name)
+        row = summary(results, name) | {
+            "learning_rate": run.learning_rate,
+            "budget_seconds": budget,
+            "seconds_used": results.mean(name, "seconds.train"),
+            "used_over_budget": results.mean(name, "seconds.train") / budget,
+            "runs_outside_3_percent": sum(abs(seconds / budget - 1) > 0.03 for seconds in used),
+            "within_3_percent": abs(results.mean(name, "seconds.train") / budget - 1) <= 0.03,
+            "trials": len(trials),
+            "tuning_seconds": sum(trial.seconds.train for trial in trials),
+            "rank": ranks[name].mean,
+            "rank_low": ranks[name].low,
+            "rank_high": ranks[name].high,
+            "differs_in": ", ".join(differs_in(results, name, control)) if control else "",
+            "train_images": run.train_images,
+        }
+        rows.append(row | against(results, name, control))
+    rows = correct(rows, control)
+    found = [
+        difference
+        for name in names
+        if control and name != control and (difference := results.difference(name, control))
+    ]
+    smallest = 100 * stats.detectable(found, len(found)) if found else float("nan")
+    for row in rows:
+        row["smallest_detectable"] = smallest
+        row["flags"] = "; ".join(_flags(results, row))
+    return sorted(rows, key=lambda row: -row["test_accuracy"])
+
+
+def differs_in(results: Results, name: str, control: str) -> list[str]:
+    """The keys of the spec in which a method differs from the control; its trials' rate is its own."""
+    own, other = (
+        {key: value for key, value in _flat(results.first(each).spec).items() if key not in APART}
+        for each in (name, control)
+    )
+    return sorted({_group(key) for key in own.keys() | other.keys() if own.get(key) != other.get(key)})
+
+
+def _flat(spec: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """A spec's leaves by their dotted keys."""
+    leaves: dict[str, Any] = {}
+    for key, value in spec.items():
+        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return leaves
+
+
+def _group(key: str) -> str:
+    """The named thing that a key belongs to: a schedule's options are one thing."""
+    key = key.removeprefix("recipe.")
+    return next((thing for thing in NAMED if key == thing or key.startswith(f"{thing}.")), key)
+
+
+def _flags(results: Results, row: dict[str, Any]) -> list[str]:
+    """In words, what a reader must know before trusting a row."""
+    flags = []
+    if row["n"] < 2:
+        flags.append("one seed")
+    if row["epochs"] < 1:
+        flags.append("less than one epoch")
+    if row["runs_outside_3_percent"]:
+        flags.append(f"{row['runs_outside_3_percent']} of {row['n']} runs outside 3% of the budget")
+    other = [thing for thing in row["differs_in"].split(", ") if thing and thing not in NAMED]
+    if other:
+        flags.append(f"differs from the control in {', '.join(other)} too")
+    trials = _trials(results, row["experiment"])
+    rates = sorted({trial.learning_rate for trial in trials})
+    if len(rates) > 2 and row["learning_rate"] in (rates[0], rates[-1]):
+        flags.append("its best rate is the outermost that was tried")
+    return flags
+
+
+# -- What tuning took, and what Lookahead did ----------------------------------------------
+
+
+def _trials(results: Results, name: str) -> list[RunRecord]:
+    """The trials that chose a contestant's learning rate."""
+    names = results.first(name).spec["tuned_by"]
+    return [record for trial in names if trial in results.runs for record in results.runs[trial]]
+
+
+def tuning(results: Results) -> Rows:
+    """Every trial: its learning rate, how it ended on validation images, and what it cost."""
+    rows = []
+    for name in results.of_task("2.2"):
+        trials = _trials(results, name)
+        chosen = best_rate(trials) if trials else None
+        rows += [
+            {
+                "experiment": name,
+                "title": results.first(name).title,
+                "learning_rate": trial.learning_rate,
+                "seed": trial.seed,
+                "val_accuracy": None if trial.diverged else 100 * trial.val_accuracy,
+                "diverged": trial.diverged,
+                "chosen": trial.learning_rate == chosen,
+                "epochs": trial.epochs,
+                "train_seconds": trial.seconds.train,
+                "total_seconds": trial.seconds.total,
+            }
+            for trial in trials
+        ]
+    return rows
+
+
+def crossed(results: Results) -> Rows:
+    """Each method with slow weights (Lookahead, an average) against its plain twin, and all together.
+
+    The row of all is the mean over the schedules of each seed, so that its interval is over seeds.
+    """
+    rows = []
+    for label, names in by_budget(results).items():
+        plain = {_key(results, name): name for name in names if not slow_weights(results, name)}
+        for kind in dict.fromkeys(filter(None, (slow_weights(results, name) for name in names))):
+            pairs = [
+                (name, plain[_key(results, name)])
+                for name in names
+                if slow_weights(results, name) == kind and _key(results, name) in plain
+            ]
+            own = [_crossed_row(results, label, kind, [pair]) for pair in pairs]
+            rows += correct([row for row in own if row], None)
+            if len(own) > 1 and (together := _crossed_row(results, label, kind, pairs)):
+                rows.append(together | {"experiment": "", "title": "All schedules", "p_holm": together["p"]})
+    return rows
+
+
+def slow_weights(results: Results, name: str) -> str:
+    """``Lookahead``, the kind of average, or nothing."""
+    recipe = results.first(name).spec["recipe"]
+    if recipe["optimizer"]["lookahead"]:
+        return "Lookahead"
+    return {"ema": "EMA", "tail": "tail average"}[recipe["averaging"]["name"]] if recipe["averaging"] else ""
+
+
+def _key(results: Results, name: str) -> str:
+    """What a method and its plain twin share."""
+    return str(sorted(results.first(name).spec["recipe"]["schedule"].items()))
+
+
+def _crossed_row(results: Results, label: str, kind: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
+    by_seed = [[results.by_seed(name, "test_accuracy") for name in side] for side in zip(*pairs, strict=True)]
+    shared = set.intersection(*(set(values) for side in by_seed for values in side))
+    means = [{seed: sum(v[seed] for v in side) / len(side) for seed in shared} for side in by_seed]
+    difference = stats.paired_difference(*means)
+    if difference is None:
+        return {}
+    return {
+        "budget": label,
+        "slow_weights": kind,
+        "experiment": pairs[0][0],
+        "title": results.first(pairs[0][1]).title,
+        "difference": 100 * difference.mean,
+        "difference_low": 100 * difference.low,
+        "difference_high": 100 * difference.high,
+        "pairs": difference.n,
+        "p": difference.p,
+    }
