@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from trainkit.results import Results, percent
 from trainkit.tables import TABLES
-from trainkit.tables.task2 import reference_of, seconds_to_reach, target_accuracy
+from trainkit.tables.contest import seconds_to_reach, target_accuracy
 
 SUMMARY = {
     *("experiment", "title", "n", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "val_accuracy"),
@@ -19,24 +19,38 @@ SUMMARY = {
 }
 PAIRED = {"difference", "difference_low", "difference_high", "pairs", "p", "p_holm", "verdict"}
 NETWORKS = {"model", "multiply_adds", "train_images_per_second", "peak_memory_mb", "precision"}
+EQUAL_TIME = {
+    *("learning_rate", "budget_seconds", "seconds_used", "used_over_budget", "within_3_percent"),
+    *("runs_outside_3_percent", "trials", "tuning_seconds", "rank", "rank_low", "rank_high", "differs_in"),
+    *("smallest_detectable", "flags", "train_images"),
+}
+WHOLE = {  # tables whose rows are no experiments
+    "speedrun": {
+        *("experiment", "seed", "test_accuracy", "test_accuracy_tta", "val_accuracy", "epochs"),
+        *("seconds_train", "seconds_total", "seconds_total_tta", "precision", "device"),
+    },
+    "task2.3_crossed": {
+        *("budget", "slow_weights", "experiment", "title", "difference", "difference_low"),
+        *("difference_high", "pairs", "p", "p_holm", "verdict"),
+    },
+    "task2.3_tuning": {
+        *("experiment", "title", "learning_rate", "seed", "val_accuracy", "diverged", "chosen", "epochs"),
+        *("train_seconds", "total_seconds"),
+    },
+}
 COLUMNS = {
     "task1_mnist": {"task"},
     "task1.5_transfer": {"features_seconds", "seconds_per_epoch", "multiply_adds"} | PAIRED,
     "task2.1_baselines": {"task", "converged", "train_images"},
     "task2.2_fast_training": {
-        *("schedule", "lookahead", "target_val_accuracy", "runs_that_reach_it", "seconds_to_target"),
-        "train_images",
+        *("schedule", "lookahead", "averaging", "learning_rate", "target_val_accuracy"),
+        *("runs_that_reach_it", "seconds_to_target", "train_images"),
     },
-    "task2.3_equal_time": {"budget_seconds", "seconds_used", "used_over_budget", "within_3_percent"}
-    | {"train_images"}
-    | PAIRED,
+    "task2.3_equal_time": EQUAL_TIME | PAIRED,
+    "task2.3_budgets": EQUAL_TIME | PAIRED | {"budget"},
     "task3_architectures": NETWORKS | PAIRED,
     "task3_more": NETWORKS | PAIRED,
     "speedrun_ablation": PAIRED,
-}
-SPEEDRUN = {
-    *("experiment", "seed", "test_accuracy", "test_accuracy_tta", "val_accuracy", "epochs", "seconds_train"),
-    *("seconds_total", "seconds_total_tta", "precision", "device"),
 }
 CONTROL, COSINE, AHEAD = (f"cifar10-fast-{name}" for name in ("constant", "cosine", "constant-lookahead"))
 
@@ -66,12 +80,16 @@ def everything(write_run) -> Results:
     """A study with two seeds of every kind of run."""
     tasks = {"mnist-dense-baseline": "1.1", "mnist-convnet": "1.2", "cifar10-shallow": "2.1.2"}
     tasks |= {"mnist-transfer-finetuned": "1.4", "mnist-transfer-frozen": "1.4", "cifar10-resnet": "2.1.3"}
-    tasks |= {CONTROL: "2.2", COSINE: "2.2", "cifar10-convnextv2": "3"}
+    tasks |= {CONTROL: "2.2", COSINE: "2.2", AHEAD: "2.2", "cifar10-convnextv2": "3"}
+    tasks |= {f"{CONTROL}-trial-1": "2.3-trials"}
     tasks |= {"cifar10-repvgg": "3-more"}
     tasks |= {"speedrun": "speedrun", "speedrun-whole": "ablation", "speedrun-plain": "ablation"}
     paths = []
     for number, (name, task) in enumerate(tasks.items()):
         contest = {"reference": CONTROL, "budget_seconds": 10.0} if task == "2.2" else {}
+        if task == "2.2":
+            contest |= {"tuned_by": (f"{CONTROL}-trial-1",), "lookahead": name == AHEAD}
+            contest |= {"schedule": "cosine" if name == COSINE else "constant"}
         for seed in (0, 1):
             accuracy = 0.8 + 0.01 * number + 0.003 * seed * (-1) ** number
             paths.append(write_run(name, seed, task=task, test_accuracy=accuracy, **contest))
@@ -86,7 +104,7 @@ def by_name(rows: list[dict]) -> dict[str, dict]:
 def test_a_table_has_its_columns(everything, name):
     rows = TABLES[name](everything)
     assert rows
-    assert set(pd.DataFrame(rows).columns) == (SPEEDRUN if name == "speedrun" else SUMMARY | COLUMNS[name])
+    assert set(pd.DataFrame(rows).columns) == (WHOLE.get(name) or SUMMARY | COLUMNS[name])
 
 
 def test_each_table_holds_the_runs_of_its_tasks(everything):
@@ -152,11 +170,13 @@ def test_two_comparisons_are_corrected_for_their_number(contest):
 
 def test_the_contest_is_ordered_by_accuracy_and_says_how_much_of_the_time_was_used(contest):
     results = contest({CONTROL: [0.80], COSINE: [0.90], AHEAD: [0.85]}, train_seconds=10.5)
+    results.first(COSINE).seconds.train = 11.55
     rows = TABLES["task2.3_equal_time"](results)
     assert [row["experiment"] for row in rows] == [COSINE, AHEAD, CONTROL]
-    assert [row["used_over_budget"] for row in rows] == pytest.approx([1.05] * 3)
-    assert {row["within_3_percent"] for row in rows} == {False}
-    assert reference_of(results, [COSINE]) == CONTROL
+    assert {row["budget_seconds"] for row in rows} == {10.5}  # what the control's runs took
+    assert [row["used_over_budget"] for row in rows] == pytest.approx([1.1, 1, 1])
+    assert [row["within_3_percent"] for row in rows] == [False, True, True]
+    assert "1 of 1 runs outside 3% of the budget" in rows[0]["flags"]
 
 
 @pytest.mark.parametrize("name", ["task2.3_equal_time", "task3_architectures", "task1.5_transfer"])
