@@ -13,8 +13,9 @@ TABLES = {
     "task1_mnist": 7,
     "task1.5_transfer": 3,
     "task2.1_baselines": 2,
-    "task2.2_fast_training": 10,
-    "task2.3_equal_time": 10,
+    "task2.2_fast_training": 5,
+    "task2.3_equal_time": 5,
+    "task2.3_budgets": 7,
     "task3_architectures": 3,
 }
 POINTS = ("1.1", "1.2", "1.3", "1.4", "1.5", "2.1.1", "2.1.2", "2.1.3", "2.2", "2.3", "3")
@@ -34,7 +35,7 @@ def test_every_table_of_the_design_has_a_row_an_experiment(smoke: Project, name:
 
 def test_every_run_leaves_a_whole_record_and_history(smoke: Project):
     records = sorted((smoke.results / "runs").glob("*/seed-*/record.json"))
-    assert len(records) == 22
+    assert len(records) == 29
     for path in records:
         record = json.loads(path.read_text())
         assert set(FIELDS.split()) <= record.keys(), path
@@ -77,10 +78,22 @@ def test_contestants_get_steps_by_their_measured_cost(smoke: Project):
     ahead = json.loads((smoke.results / "calibration" / "cifar10-fast-constant-lookahead.json").read_text())
     assert plain["ratio"] == 1.0
     record = json.loads((smoke.results / "runs/cifar10-fast-linear-lookahead/seed-0/record.json").read_text())
-    left = ahead["reference_steps_per_epoch"] - ahead["finish_in_reference_steps"]
+    left = 2 * ahead["reference_steps_per_epoch"] - ahead["finish_in_reference_steps"]
     assert record["steps"] == round(left / ahead["ratio"])
     # Lookahead's end is 20 forward passes here; the plain method has none.
     assert ahead["finish_in_reference_steps"] > 1 > 0.01 > plain["finish_in_reference_steps"]
+
+
+def test_contestants_take_the_rate_that_their_trials_chose_without_seeing_the_test(smoke: Project):
+    runs = smoke.results / "runs"
+    trials = [json.loads(p.read_text()) for p in runs.glob("cifar10-fast-linear-trial-*/seed-*/record.json")]
+    assert sorted(trial["learning_rate"] for trial in trials) == [0.03, 0.1]
+    assert {trial["test_accuracy"] for trial in trials} == {None}
+    best = max(trials, key=lambda trial: (trial["val_accuracy"], -trial["learning_rate"]))["learning_rate"]
+    for name in ("cifar10-fast-linear", "cifar10-fast-linear-at-triple"):
+        assert json.loads((runs / name / "seed-0/record.json").read_text())["learning_rate"] == best
+    seeds = {trial["seed"] for trial in trials}
+    assert not (runs / "cifar10-fast-linear" / f"seed-{seeds.pop()}").exists()
 
 
 def test_the_report_answers_every_point_with_this_studys_numbers(smoke: Project):
@@ -154,7 +167,8 @@ def test_changing_one_experiment_reruns_it_alone(editable: Project):
     )
     planned = editable.planned()
     assert {rule: n for rule, n in planned.items() if rule.startswith(("mnist_", "cifar10_", "cal"))} == {
-        "cifar10_fast": 1
+        "cifar10_fast": 1,
+        "cifar10_trials": 2,
     }
 
 

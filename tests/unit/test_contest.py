@@ -52,7 +52,7 @@ def test_each_method_is_crossed_tried_and_run_at_every_budget(root):
 
 
 def test_trials_and_budgets_differ_from_their_method_in_the_named_thing_alone(root):
-    study = load_study(root, {"preset": "cpu"})
+    study = load_study(root, {"preset": "gpu"})
     method = study.run_spec(LINEAR).recipe
     trial = study.run_spec(f"{LINEAR}-trial-3").recipe
     longer = study.run_spec(f"{LINEAR}-at-triple").recipe
@@ -64,7 +64,7 @@ def test_trials_and_budgets_differ_from_their_method_in_the_named_thing_alone(ro
 
 
 def test_every_budget_of_a_method_takes_the_rate_that_its_own_trials_chose(root):
-    study = load_study(root, {"preset": "cpu"})
+    study = load_study(root, {"preset": "gpu"})
     trials = [f"{LINEAR}-lookahead-trial-{factor}" for factor in ("0.3", "1", "3")]
     for name in (f"{LINEAR}-lookahead", f"{LINEAR}-lookahead-at-third"):
         assert study.run_spec(name).tuned_by == trials
@@ -89,7 +89,7 @@ def test_a_method_with_slow_weights_of_its_own_is_not_crossed(root):
 
 def test_what_the_contest_makes_can_be_overlaid_or_left_out_by_its_name(root):
     over = {f"{LINEAR}-at-third": {"seeds": [7]}, f"{LINEAR}-lookahead": None}
-    study = load_study(root, {"preset": "cpu", "experiments": over})
+    study = load_study(root, {"preset": "gpu", "experiments": over})
     assert study.experiments[f"{LINEAR}-at-third"].seeds == [7]
     assert f"{LINEAR}-lookahead" not in study.experiments
     assert f"{LINEAR}-lookahead-at-third" not in study.experiments
