@@ -145,10 +145,10 @@ def chart(a: Side, b: Side, row: Row) -> dict[str, Any] | None:
     every = pd.concat(frames.values())
     low, high = 100 * every.val_accuracy.min(), 100 * every.val_accuracy.max()
     low, high = (low, high) if high > low else (low - 1, high + 1)
-    last = max(int(every.epoch.max()), 2)
+    last = int(every.epoch.max())
 
     def place(epoch: float, accuracy: float) -> str:
-        x = LEFT + (WIDTH - LEFT - 8) * (epoch - 1) / (last - 1)
+        x = LEFT + (WIDTH - LEFT - 8) * ((epoch - 1) / (last - 1) if last > 1 else 0.5)
         y = 8 + (HEIGHT - BOTTOM - 8) * (high - 100 * accuracy) / (high - low)
         return f"{x:.1f},{y:.1f}"
 

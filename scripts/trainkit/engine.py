@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -209,11 +210,16 @@ class Trainer:
     # -- The whole of it -------------------------------------------------------------------
 
     def fit(
-        self, steps: int | None, say: Callable[[str], None], checkpoints: Checkpoints | None = None
+        self,
+        steps: int | None,
+        say: Callable[[str], None],
+        checkpoints: Checkpoints | None = None,
+        watched: Path | None = None,
     ) -> Outcome:
         """Train for ``steps``, or until the recipe's convergence; then test, once.
 
         With ``checkpoints`` it goes on where a killed training was, and ends as that would have.
+        The file ``watched`` tells meanwhile how far it is.
         Raises `Interrupted` when a signal asks it to stop, the state being saved.
         """
         if self.recipe.until:
@@ -225,15 +231,18 @@ class Trainer:
             self.load_state(state)
             say(f"goes on after step {self.at.done} of at most {steps}")
         try:
-            return self._fit(steps, say, checkpoints)
+            return self._fit(steps, say, checkpoints, watched)
         except Interrupted:
             if checkpoints:
                 checkpoints.save(self.at.done, self.state())
             raise
 
-    def _fit(self, steps: int, say: Callable[[str], None], checkpoints: Checkpoints | None) -> Outcome:
+    def _fit(
+        self, steps: int, say: Callable[[str], None], checkpoints: Checkpoints | None, watched: Path | None
+    ) -> Outcome:
         at = self.at
-        progress = Progress(say, at.done, steps, self.batch_size)
+        epochs = steps / self.steps_per_epoch
+        progress = Progress(say, at.done, steps, self.batch_size, epochs, at.history, watched)
         clock = Clock(self.device)
         while at.order is not None or (at.done < steps and not at.converged):
             if at.order is None:
