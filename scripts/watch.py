@@ -9,7 +9,7 @@ from pathlib import Path
 
 from trainkit.config import read_yaml
 from trainkit.errors import StudyError, run_program
-from trainkit.watching import SILENT, Running, Watch, configuration, estimate, newest, sparkline
+from trainkit.watching import Running, Watch, configuration, estimate, newest, sparkline
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 2
@@ -51,7 +51,8 @@ def look(watch: Watch) -> None:
         sys.stdout.write(HOME + "\n".join(shown[: size.lines - 2]) + BELOW)
         sys.stdout.flush()
         finished, running = watch.finished(), watch.running()
-        if watch.study and not running and not set(watch.planned(finished, running)) - finished.keys():
+        alive = any(each.alive for each in running)
+        if watch.study and not alive and not set(watch.planned(finished, running)) - finished.keys():
             return
         time.sleep(SECONDS)
 
@@ -61,10 +62,10 @@ def lines(watch: Watch, width: int) -> list[str]:
     finished, running = watch.finished(), watch.running()
     planned = watch.planned(finished, running)
     done = sum(run in finished for run in planned)
-    under_way = {each.run for each in running}
+    under_way = {each.run for each in running if each.alive}
     remaining = [run for run in planned if run not in finished and run not in under_way]
     of = f" of {len(planned)}" if watch.study else ""
-    text = [f"{watch.folder}: {done}{of} trainings finished, {len(running)} running"]
+    text = [f"{watch.folder}: {done}{of} trainings finished, {len(under_way)} running"]
     if watch.study:
         text[0] += f", {len(remaining)} remaining"
     else:
@@ -87,8 +88,8 @@ def of_run(each: Running, width: int) -> list[str]:
         facts += [f"loss {each.loss:.3f}", f"validation {100 * each.accuracies[-1]:.2f}%"]
     if each.images_per_second is not None and each.seconds_left is not None:
         facts += [f"{each.images_per_second:,.0f} images/s", f"at most {duration(each.seconds_left)} left"]
-    if each.silent > SILENT:
-        facts.append(f"NO NEWS for {duration(each.silent)}: stopped, or in a long epoch")
+    if not each.alive:
+        facts.append(f"NO NEWS for {duration(each.silent)}: it was stopped, or takes very long steps")
     curve = sparkline(each.accuracies, max(8, width - 26))
     spread = f" {100 * min(each.accuracies):.1f} to {100 * max(each.accuracies):.1f}%" if curve else ""
     return [f"{name} seed {seed}", "  " + ", ".join(facts), *([f"  {curve}{spread}"] if curve else [])]

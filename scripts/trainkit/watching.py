@@ -32,6 +32,11 @@ class Running:
     seconds_left: float | None
     silent: float  # seconds since its last news
 
+    @property
+    def alive(self) -> bool:
+        """Whether it had news lately: a run that was killed leaves its file, and falls silent."""
+        return self.silent < SILENT
+
 
 @dataclass
 class Estimate:
@@ -59,7 +64,7 @@ class Watch:
         return {(r.experiment, r.seed): r.seconds.total for r in self.records.values()}
 
     def running(self) -> list[Running]:
-        """The trainings under way; one that is killed leaves its file, and falls silent."""
+        """The trainings that have left a file, those that were killed too."""
         found = []
         for path in sorted(self.folder.glob(f"*/*/seed-*/{FILE}")):
             # Gone or of another version meanwhile: not a run to show.
@@ -101,7 +106,7 @@ def estimate(remaining: list[Run], finished: dict[Run, float], running: list[Run
     A run takes what finished seeds of its experiment took on average, or else the average run.
     ``remaining`` are the runs that have not begun; they are shared by those that run side by side.
     """
-    alive = [each for each in running if each.silent < SILENT]
+    alive = [each for each in running if each.alive]
     known = [each.seconds_left for each in alive if each.seconds_left is not None]
     if remaining and not finished:
         return None

@@ -3,6 +3,7 @@
 import json
 import math
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -202,6 +203,11 @@ def test_the_page_lies_beside_the_second_study_and_its_place_is_printed(study, m
     compare_studies.main()
     out = b.parent / "compare-one-two.html"
     assert out.is_file() and str(out) in capsys.readouterr().out
+
+
+def test_comparing_loads_no_training_library(root):
+    code = "import sys, compare_studies; assert not {'torch', 'matplotlib'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", code], cwd=root / "scripts", check=True, timeout=60)
 
 
 # -- Mistakes --------------------------------------------------------------------------------------

@@ -113,9 +113,12 @@ def test_a_running_training_is_shown_with_its_curve(tmp_path):
     assert "NO NEWS" not in text
 
 
-def test_a_training_without_news_is_said_to_have_none(tmp_path):
+def test_a_training_without_news_is_said_to_have_none_and_is_still_to_do(root, tmp_path):
     leave(tmp_path, time=time.time() - 600)
-    assert "NO NEWS for 10 min" in "\n".join(program.lines(Watch(tmp_path, None), 80))
+    watch = Watch(tmp_path, load_study(root, {"preset": "smoke"}))
+    text = program.lines(watch, 80)
+    assert "NO NEWS for 10 min" in "\n".join(text)
+    assert f"0 running, {len(watch.planned({}, []))} remaining" in text[0]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"history": 3}', '{"history": [], "step": "x"}'])
