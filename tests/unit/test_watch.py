@@ -10,6 +10,8 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
+from test_engine import CONVNET, numbers, recipe, splits, trainer, weights
 
 import watch as program
 from trainkit import progress, watching
@@ -231,3 +233,21 @@ def test_ctrl_c_ends_it_cleanly_and_gives_the_cursor_back(root, tmp_path):
     os.close(ours)
     assert b"Traceback" not in shown
     assert shown.rstrip().endswith(program.SHOW.encode())
+
+
+# -- The trainer -----------------------------------------------------------------------------------
+
+
+def test_a_training_that_is_watched_ends_in_the_same_weights_and_history(tmp_path, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_FILES", 0)
+    path = tmp_path / progress.FILE
+    ends = []
+    for watched in (None, path):
+        subject = trainer(recipe(), 5, splits(), CONVNET)
+        ends.append((subject.fit(12, SILENT, watched=watched), weights(subject)))
+    (plain, its_weights), (seen, same_weights) = ends
+    assert [numbers(outcome) for outcome in (plain, seen)] == [numbers(plain)] * 2
+    assert torch.equal(its_weights, same_weights)
+    content = json.loads(path.read_text())
+    assert content["step"] == content["steps"] == 12
+    assert [each["val_accuracy"] for each in content["history"]] == [e["val_accuracy"] for e in seen.history]
