@@ -9,7 +9,7 @@ ARGS ?=
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test lint format schema constraints clean
+.PHONY: help install run watch compare test lint format schema constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -18,6 +18,13 @@ install: $(VENV)/.installed ## install the study's environment into .venv
 
 run: $(VENV)/.installed ## run the study; ARGS="--config preset=smoke" for a first look
 	$(BIN)/snakemake --cores all --resources gpu=1 $(ARGS)
+
+watch: $(VENV)/.installed ## watch a running study; STUDY=results/cpu (default: the newest)
+	@$(BIN)/python scripts/watch.py $(STUDY) $(ARGS)
+
+compare: $(VENV)/.installed ## compare two studies: A=results/x B=results/y
+	@$(if $(and $(A),$(B)),$(BIN)/python scripts/compare_studies.py $(A) $(B) $(ARGS),\
+	  echo "error: name two studies: make compare A=results/x B=results/y" >&2; exit 2)
 
 test: $(VENV)/.installed-dev ## run all checks: formatting, lint, unit, workflow and browser tests
 	$(MAKE) --no-print-directory lint

@@ -13,7 +13,7 @@ import torch  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 
 from trainkit import device as devices  # noqa: E402
-from trainkit import digest, memory, runs  # noqa: E402
+from trainkit import digest, memory, progress, runs  # noqa: E402
 from trainkit.checkpoint import Checkpoints  # noqa: E402
 from trainkit.engine import COLUMNS, Outcome, Trainer  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
@@ -45,7 +45,10 @@ def arguments() -> argparse.Namespace:
 def main() -> None:
     args = arguments()
     with alone_in(args.out, print_line):
-        train(args)
+        try:
+            train(args)
+        finally:
+            progress.forget(args.out)
 
 
 def train(args: argparse.Namespace) -> None:
@@ -76,7 +79,7 @@ def train(args: argparse.Namespace) -> None:
     key = key_of(spec, args.seed, steps, code, inputs, machine)
     checkpoints = Checkpoints(args.out / "checkpoints", key)
     run.trainer.interrupts.watch()
-    outcome = run.trainer.fit(steps, say, checkpoints, spec.is_trial)
+    outcome = run.trainer.fit(steps, say, checkpoints, args.out / progress.FILE, spec.is_trial)
     seconds = run.trainer.seconds
     seconds.total += time.perf_counter() - run.trainer.began
     record = RunRecord(

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -221,13 +222,15 @@ class Trainer:
         steps: int | None,
         say: Callable[[str], None],
         checkpoints: Checkpoints | None = None,
+        watched: Path | None = None,
         trial: bool = False,
     ) -> Outcome:
         """Train for ``steps``, or until the recipe's convergence; then test, once.
 
         With ``checkpoints`` it goes on where a killed training was, and ends as that would have.
-        A ``trial`` is not tested, and a loss that is no number is its outcome; any other run raises
-        `DivergedError` then. Raises `Interrupted` when a signal asks it to stop, the state being saved.
+        The file ``watched`` tells meanwhile how far it is. A ``trial`` is not tested, and a loss that
+        is no number is its outcome; any other run raises `DivergedError` then. Raises `Interrupted`
+        when a signal asks it to stop, the state being saved.
         """
         if self.recipe.until:
             steps = self.recipe.until.max_epochs * self.steps_per_epoch
@@ -238,7 +241,7 @@ class Trainer:
             self.load_state(state)
             say(f"goes on after step {self.at.done} of at most {steps}")
         try:
-            return self._fit(steps, say, checkpoints, trial)
+            return self._fit(steps, say, checkpoints, watched, trial)
         except DivergedError as error:
             if not trial:
                 raise
@@ -252,10 +255,16 @@ class Trainer:
             raise
 
     def _fit(
-        self, steps: int, say: Callable[[str], None], checkpoints: Checkpoints | None, trial: bool
+        self,
+        steps: int,
+        say: Callable[[str], None],
+        checkpoints: Checkpoints | None,
+        watched: Path | None,
+        trial: bool,
     ) -> Outcome:
         at = self.at
-        progress = Progress(say, at.done, steps, self.batch_size)
+        epochs = steps / self.steps_per_epoch
+        progress = Progress(say, at.done, steps, self.batch_size, epochs, at.history, watched)
         clock = Clock(self.device)
         while at.order is not None or (at.done < steps and not at.converged):
             if at.order is None:

@@ -3,9 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from trainkit import stats
+from trainkit.comparison import first_difference, in_words, machine_changes
 from trainkit.record import RunRecord, read_record
 
 
@@ -23,6 +22,7 @@ def compare(original: Path, again: Path, seeds: list[Path]) -> dict[str, Any]:
         "experiment": one.experiment,
         "seed": one.seed,
         "machine": "the same" if same_machine(one, other) else "another",
+        "machine_differs": "; ".join(map(in_words, machine_changes(one, other))),
         "same_weights_and_history": same_bits,
         "test_accuracy": 100 * one.test_accuracy,
         "test_accuracy_again": 100 * other.test_accuracy,
@@ -50,18 +50,7 @@ def verdict(
 
 def same_machine(one: RunRecord, other: RunRecord) -> bool:
     """Whether two records are of one kind of machine and of the same packages."""
-    keys = ("device", "precision", "layout", "threads", "packages")
-    return all(getattr(one, key) == getattr(other, key) for key in keys)
-
-
-def first_difference(original: Path, again: Path) -> int | None:
-    """The first epoch whose numbers differ, seconds apart; None where none does."""
-    histories = [pd.read_csv(path.parent / "history.csv") for path in (original, again)]
-    one, other = (frame.drop(columns="seconds") for frame in histories)
-    for epoch in range(1, max(len(one), len(other)) + 1):
-        if not one[one.epoch == epoch].equals(other[other.epoch == epoch]):
-            return epoch
-    return None
+    return not machine_changes(one, other)
 
 
 def same_bytes(original: Path, again: Path, name: str) -> bool:

@@ -68,6 +68,11 @@ def test_a_gpu_without_determinism_is_judged_by_the_spread_too(study):
     assert row["verdict"] == "within what the spread of 3 seeds predicts"
 
 
+def test_what_differs_between_two_machines_is_named(study):
+    row = study(weights=b"other", device="Another CPU", packages={"torch": "9"})
+    assert row["machine_differs"] == "device: Some CPU -> Another CPU; packages.torch: (absent) -> 9"
+
+
 def test_one_seed_allows_no_judgement(study):
     row = study(seeds=1, weights=b"other", device="Another CPU")
     assert row["verdict"] == "not bit for bit, and one seed has no spread to judge it by"

@@ -77,7 +77,7 @@ def differences(results: Results) -> Figure:
     colors = [COLORS[tables.slow_weights(results, row["experiment"])] for row in rows]
     labels = [f"{row['title']} ({row['test_accuracy']:.1f}%)" for row in rows]
     figure = _forest(rows, colors, labels)
-    figure.axes[0].set_xlabel("points of test accuracy above the constant rate, paired seeds, 95% interval")
+    figure.axes[0].set_xlabel("points above the constant rate, paired seeds, 95% interval")
     return figure
 
 
@@ -90,7 +90,7 @@ def crossed(results: Results) -> Figure:
         for row in rows
     ]
     figure = _forest(rows, colors, labels)
-    figure.axes[0].set_xlabel("points of test accuracy above the schedule alone, paired seeds, 95% interval")
+    figure.axes[0].set_xlabel("points above the schedule alone, paired seeds, 95% interval")
     return figure
 
 
