@@ -16,4 +16,5 @@ FIGURES: dict[str, dict[str, Callable[[Results], Figure]]] = {
         "task2.3_differences": task2.differences,
     },
     "task3": {"task3_architectures": task3.architectures, "task3_history": task3.history},
+    "task3-league": {"task3_rankings": task3.rankings},
 }

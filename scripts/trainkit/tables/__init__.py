@@ -12,7 +12,8 @@ TABLES: dict[str, Callable[[Results], Rows]] = {
     "task2.2_fast_training": task2.fast_training,
     "task2.3_equal_time": task2.equal_time,
     "task3_architectures": task3.architectures,
-    "task3_more": task3.more,
+    "task3_equal": task3.equal,
+    "task3_ablation": task3.ablation,
     "speedrun": speedrun.runs,
     "speedrun_ablation": speedrun.ablation,
 }
