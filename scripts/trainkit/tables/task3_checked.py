@@ -74,9 +74,9 @@ def folding(inference: Rows) -> list[str]:
         equal = "equal within" if difference <= FOLD_TOLERANCE else "not equal within"
         said.append(
             f"{folded['title']}, batch {folded['batch_size']}: {compared(folded, plain)} unfolded; "
-            f"outputs {equal} {FOLD_TOLERANCE:g} (largest difference {difference:.1e}); weights {folded['weight_mb']:.2f} MB "
-            f"against {plain['weight_mb']:.2f} MB, activations {folded['activation_mb']:.1f} MB against "
-            f"{plain['activation_mb']:.1f} MB."
+            f"outputs {equal} {FOLD_TOLERANCE:g} (largest difference {difference:.1e}); "
+            f"weights {folded['weight_mb']:.2f} MB against {plain['weight_mb']:.2f} MB, "
+            f"activations {folded['activation_mb']:.1f} MB against {plain['activation_mb']:.1f} MB."
         )
     return said
 
