@@ -77,9 +77,9 @@ def render(results: Results, study: Path, preset: str) -> str:
 def league(results: Results, inference: Rows) -> dict[str, Any]:
     """Task 3's comparisons at equal cost, and what they say of each paper."""
     equal, ablation = task3.equal(results), task3.ablation(results)
-    for row in equal[1:] + ablation[1:]:
-        row["said"] = task3_checked.judged(row)
-    equal[0]["said"] = ablation[0]["said"] = "the reference"
+    for row in equal + ablation:
+        row["said"] = task3_checked.short(row)
+        row.setdefault("difference", None)
     checked = {model: task3_checked.against_control(equal, model) for model in task3.ARCHITECTURES}
     checked["convnextv2"] += task3_checked.ingredients(ablation)
     checked["repvgg"] += task3_checked.folding(inference)

@@ -54,6 +54,7 @@ def forward(model: nn.Module, x: Tensor, numerics: Numerics) -> Callable[[], Non
 
 def activation_mb(run: Callable[[], None], device: torch.device) -> float:
     """The most memory that one pass holds beside weights and images, in MB (2^20 bytes)."""
+    run()  # the first pass takes memory that later ones do not
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
         torch.cuda.reset_peak_memory_stats(device)

@@ -108,6 +108,11 @@ def test_words_say_no_more_than_the_verdict(league):
     (said,) = task3_checked.against_control(task3.equal(league), "repvgg")
     assert "no difference was found" in said
     assert "better" not in said
+    assert [task3_checked.short(row) for row in task3.equal(league)][:3] == [
+        "the reference",
+        "better",
+        "none found",
+    ]
     assert "(misses: 1.07 times the control's parameters)" in said
     assert "of those that were run" in task3_checked.rankings(task3.equal(league))
 

@@ -48,7 +48,7 @@ def ingredients(ablation: Rows) -> list[str]:
 
 def judged(row: dict) -> str:
     """The mean difference in points, and in words what the paired comparison allows."""
-    if "difference" not in row or row["difference"] != row["difference"]:
+    if row.get("difference") is None:
         return row["verdict"]
     p = row.get("p_holm", float("nan"))
     difference = f"{row['difference']:+.2f} points on average (n={row['pairs']:.0f})"
@@ -59,6 +59,15 @@ def judged(row: dict) -> str:
     return (
         f"{difference}, {'better' if row['difference'] > 0 else 'worse'} beyond chance (p={p:.2g}, corrected)"
     )
+
+
+def short(row: dict) -> str:
+    """A table's verdict in a word or two."""
+    if row.get("difference") is None or row["pairs"] < 2:
+        return row["verdict"] if row["verdict"] == "the reference" else "n=1"
+    if not row.get("p_holm", float("nan")) < 0.05:
+        return "none found"
+    return "better" if row["difference"] > 0 else "worse"
 
 
 def folding(inference: Rows) -> list[str]:
