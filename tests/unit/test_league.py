@@ -124,7 +124,7 @@ def test_words_say_no_more_than_the_verdict(league):
 def test_a_rate_is_faster_only_where_the_rounds_do_not_overlap(low, high, said):
     keys = ("images_per_second", "images_per_second_low", "images_per_second_high")
     a, b = dict(zip(keys, (20, low, high), strict=True)), dict(zip(keys, (15, 10, 20), strict=True))
-    assert said in task3_checked.compared(a, b)
+    assert said in task3_checked.compared(a, b, "the other")
 
 
 # -- Networks in use -------------------------------------------------------------------------------

@@ -82,7 +82,7 @@ def folding(inference: Rows) -> list[str]:
         difference = folded["largest_difference"]
         equal = "equal within" if difference <= FOLD_TOLERANCE else "not equal within"
         said.append(
-            f"{folded['title']}, batch {folded['batch_size']}: {compared(folded, plain)} unfolded; "
+            f"{folded['title']}, batch {folded['batch_size']}: {compared(folded, plain, 'the unfolded')}; "
             f"outputs {equal} {FOLD_TOLERANCE:g} (largest difference {difference:.1e}); "
             f"weights {folded['weight_mb']:.2f} MB against {plain['weight_mb']:.2f} MB, "
             f"activations {folded['activation_mb']:.1f} MB against {plain['activation_mb']:.1f} MB."
@@ -99,17 +99,17 @@ def partial_convolution(inference: Rows, control: str) -> list[str]:
                 r for r in inference if r["experiment"] == control and r["batch_size"] == row["batch_size"]
             )
             batch = f"In use at equal multiply-adds, batch {row['batch_size']}"
-            said.append(f"{batch}: {compared(row, other)} the ResNet.")
+            said.append(f"{batch}: {compared(row, other, 'the ResNet')}.")
     return said
 
 
-def compared(a: dict, b: dict) -> str:
+def compared(a: dict, b: dict, other: str) -> str:
     """Two rates: their ratio, and whether the ranges over the rounds lie apart."""
     ratio = a["images_per_second"] / b["images_per_second"]
     if a["images_per_second_low"] > b["images_per_second_high"]:
-        word = "faster in every round than"
+        word = "faster in every round"
     elif a["images_per_second_high"] < b["images_per_second_low"]:
-        word = "slower in every round than"
+        word = "slower in every round"
     else:
-        word = "within the spread of the rounds of"
-    return f"{ratio:.2f} times the images a second, {word}"
+        word = "within the spread of the rounds"
+    return f"{ratio:.2f} times the images a second of {other}, {word}"
