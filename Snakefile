@@ -42,7 +42,8 @@ localrules:
     task2_figures,
     task3_tables,
     task3_figures,
-    task3_more_table,
+    task3_league_tables,
+    task3_league_figure,
     galleries,
     benchmark_tables,
     speedrun_table,
@@ -83,17 +84,22 @@ rule task3:
     input:
         rules.task3_tables.output,
         rules.task3_figures.output,
+        rules.task3_league_tables.output,
+        rules.task3_league_figure.output,
+        rules.task3_inference.output,
+
+
+rule architectures:
+    input:
+        rules.task3_league_tables.output,
+        rules.task3_league_figure.output,
+        rules.task3_inference.output,
 
 
 # Not part of `all`: they measure this project itself.
 rule benchmark:
     input:
         rules.benchmark_tables.output,
-
-
-rule architectures:
-    input:
-        rules.task3_more_table.output,
 
 
 rule speedrun:

@@ -79,9 +79,21 @@ def feature_spec(experiment):
     return FeatureSpec(**shared, train_images=spec.recipe.train_images).model_dump_json()
 
 
+def league_networks():
+    """The league's experiments of different networks: what differs in training alone is left out."""
+    first = {SPECS[name].model.model_dump_json(): name for name in reversed(STUDY.of_task("3-more"))}
+    return [name for name in STUDY.of_task("3-more") if name in first.values()]
+
+
 def model_file(experiment):
     """The file of an experiment's architecture, below scripts/."""
     return f"trainkit/models/{SPECS[experiment].model.name}.py"
+
+
+def calibration_digest(experiment):
+    """The digest of the code that measures an experiment's steps beside its reference's."""
+    reference = SPECS[experiment].recipe.budget.reference
+    return code_digest("calibrate.py", model_file(experiment), model_file(reference))
 
 
 def benchmark_digest(workload):
@@ -206,7 +218,6 @@ def on_demand_results():
     """What the targets beside `all` leave, where they have been run: the report then shows it."""
     leaves = {
         "benchmark": ["tables/benchmark.csv", "tables/benchmark_breakdown.csv", "figures/benchmark.svg"],
-        "task3_more": ["tables/task3_more.csv"],
         "speedrun": ["tables/speedrun.csv"],
         "speedrun_ablation": ["tables/speedrun_ablation.csv"],
     }

@@ -21,11 +21,16 @@ rule galleries:
 
 rule study_report:
     input:
-        records=records_of("1.1", "1.2", "1.3", "1.4", *TASK2, "3", "extra"),
+        records=records_of("1.1", "1.2", "1.3", "1.4", *TASK2, "3", "3-more", "extra"),
         hardware=rules.hardware.output,
         profile=rules.input_pipeline.output,
         tables=[rules.task1_tables.output, rules.task2_tables.output, rules.task3_tables.output],
         figures=[rules.task1_figures.output, rules.task2_figures.output, rules.task3_figures.output],
+        league=[
+            rules.task3_league_tables.output,
+            rules.task3_league_figure.output,
+            rules.task3_inference.output,
+        ],
         galleries=expand(rules.galleries.output, task=GALLERIES),
         on_demand=on_demand_results(),
         templates=REPORT_TEMPLATES,

@@ -41,26 +41,72 @@ rule task3_figures:
         "python scripts/make_figures.py task3 --records {input}" " --out {params.folder} 2>&1 | tee {log}"
 
 
-# On demand: further networks, and ConvNeXt V2 without some of its ingredients.
-use rule train as cifar10_more with:
+# The league: three networks against the ResNet, each at equal parameters, multiply-adds and seconds.
+use rule train as cifar10_league with:
     wildcard_constraints:
         experiment=names_of("3-more"),
 
 
-rule task3_more_table:
+rule task3_league_tables:
     input:
-        records_of("2.1.3", "3", "3-more"),
+        records_of("3-more"),
     output:
-        csv="<results>/tables/task3_more.csv",
-        html=report_tables("task3_more"),
+        csv=expand("<results>/tables/{table}.csv", table=["task3_equal", "task3_ablation"]),
+        html=report_tables("task3_equal", "task3_ablation"),
     log:
-        "<results>/logs/task3_more_table.log",
+        "<results>/logs/task3_league_tables.log",
     conda:
         "../envs/study.yaml"
     params:
         code=code_digest("make_tables.py"),
-        declared=declared("2.1.3", "3", "3-more"),
+        declared=declared("3-more"),
         folder=folder_of_output,
     shell:
-        "python scripts/make_tables.py task3_more --records {input} --declared {params.declared:q}"
-        " --out {params.folder} 2>&1 | tee {log}"
+        "python scripts/make_tables.py task3_equal task3_ablation"
+        " --records {input} --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
+
+
+rule task3_league_figure:
+    input:
+        records_of("3-more"),
+    output:
+        report_figures("task3_rankings.svg"),
+    log:
+        "<results>/logs/task3_league_figure.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_figures.py"),
+        folder=folder_of_output,
+    shell:
+        "python scripts/make_figures.py task3-league --records {input} --out {params.folder} 2>&1 | tee {log}"
+
+
+# The trained networks in use: one seed of each, in turns.
+rule task3_inference:
+    input:
+        records=[first_record(name) for name in league_networks()],
+        hardware="<results>/hardware.json",
+        data=ancient("<data>/cifar10.safetensors"),
+        manifest="<data>/cifar10.json",
+    output:
+        csv="<results>/tables/task3_inference.csv",
+        html=report_tables("task3_inference"),
+    log:
+        "<results>/logs/task3_inference.log",
+    conda:
+        "../envs/study.yaml"
+    threads: threads()
+    resources:
+        gpu=1,
+        mem_mb=STUDY.resources.mem_mb,
+        runtime=STUDY.resources.runtime,
+    params:
+        code=code_digest("measure_inference.py", *sorted({model_file(name) for name in league_networks()})),
+        declared=declared("3-more"),
+        seconds=STUDY.inference_seconds,
+        folder=folder_of_output,
+    shell:
+        "python scripts/measure_inference.py --records {input.records} --declared {params.declared:q}"
+        " --hardware {input.hardware} --data {input.data} --seconds {params.seconds}"
+        " --threads {threads} --out {params.folder} 2>&1 | tee {log}"

@@ -13,7 +13,7 @@ from trainkit.errors import run_program
 from trainkit.files import write_text
 from trainkit.optim.schedules import EXPLANATIONS, REASONS
 from trainkit.results import Results, Rows, percent
-from trainkit.tables import contest, task1, task2, task3
+from trainkit.tables import contest, task1, task2, task3, task3_checked
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "report"
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -75,11 +75,30 @@ def render(results: Results, study: Path, preset: str) -> str:
         crossed=contest.crossed(results),
         budgets=contest.budgets(results),
         architectures=task3.architectures(results),
-        more_networks=optional_rows(study / "tables" / "task3_more.csv"),
+        **league(results, optional_rows(study / "tables" / "task3_inference.csv")),
         benchmark=optional_rows(study / "tables" / "benchmark.csv"),
         speedrun=optional_rows(study / "tables" / "speedrun.csv"),
         ablation=optional_rows(study / "tables" / "speedrun_ablation.csv"),
     )
+
+
+def league(results: Results, inference: Rows) -> dict[str, Any]:
+    """Task 3's comparisons at equal cost, and what they say of each paper."""
+    equal, ablation = task3.equal(results), task3.ablation(results)
+    for row in equal + ablation:
+        row["said"] = task3_checked.short(row)
+        row.setdefault("difference", None)
+    checked = {model: task3_checked.against_control(equal, model) for model in task3.ARCHITECTURES}
+    checked["convnextv2"] += task3_checked.ingredients(ablation)
+    checked["repvgg"] += task3_checked.folding(inference)
+    checked["fasternet"] += task3_checked.partial_convolution(inference, task3.CONTROL)
+    return {
+        "league": equal,
+        "league_ablation": ablation,
+        "league_not_run": task3.not_run(results),
+        "inference": inference,
+        "checked": checked | {"rankings": task3_checked.rankings(equal)},
+    }
 
 
 def optional_rows(path: Path) -> Rows:

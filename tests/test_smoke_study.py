@@ -17,6 +17,8 @@ TABLES = {
     "task2.3_equal_time": 5,
     "task2.3_budgets": 7,
     "task3_architectures": 3,
+    "task3_equal": 8,
+    "task3_ablation": 3,
 }
 POINTS = ("1.1", "1.2", "1.3", "1.4", "1.5", "2.1.1", "2.1.2", "2.1.3", "2.2", "2.3", "3")
 FIELDS = """
@@ -35,7 +37,7 @@ def test_every_table_of_the_design_has_a_row_an_experiment(smoke: Project, name:
 
 def test_every_run_leaves_a_whole_record_and_history(smoke: Project):
     records = sorted((smoke.results / "runs").glob("*/seed-*/record.json"))
-    assert len(records) == 29
+    assert len(records) == 39
     for path in records:
         record = json.loads(path.read_text())
         assert set(FIELDS.split()) <= record.keys(), path
@@ -153,7 +155,7 @@ def test_editing_an_architecture_retrains_its_runs_alone(editable: Project):
     path.write_text(path.read_text().replace("std=0.02", "std=0.03"))
     planned = editable.planned()
     trained = {rule for rule in planned if rule.startswith(("mnist_", "cifar10_"))}
-    assert trained == {"cifar10_architecture"}
+    assert trained == {"cifar10_architecture", "cifar10_league"}
     assert planned["task3_tables"] == planned["study_report"] == 1
     assert "task1_tables" not in planned
 

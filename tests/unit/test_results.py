@@ -49,7 +49,11 @@ COLUMNS = {
     "task2.3_equal_time": EQUAL_TIME | PAIRED,
     "task2.3_budgets": EQUAL_TIME | PAIRED | {"budget"},
     "task3_architectures": NETWORKS | PAIRED,
-    "task3_more": NETWORKS | PAIRED,
+    "task3_equal": NETWORKS
+    | {"comparison", "params_over_control", "multiply_adds_over_control", "train_seconds_over_control"}
+    | {"train_images", "equality"}
+    | PAIRED,
+    "task3_ablation": NETWORKS | {"train_seconds_over_whole"} | PAIRED,
     "speedrun_ablation": PAIRED,
 }
 CONTROL, COSINE, AHEAD = (f"cifar10-fast-{name}" for name in ("constant", "cosine", "constant-lookahead"))
@@ -83,6 +87,8 @@ def everything(write_run) -> Results:
     tasks |= {CONTROL: "2.2", COSINE: "2.2", AHEAD: "2.2", "cifar10-convnextv2": "3"}
     tasks |= {f"{CONTROL}-trial-1": "2.3-trials"}
     tasks |= {"cifar10-repvgg": "3-more"}
+    league = ("equal-resnet", "equal-params-convnextv2", "equal-seconds-repvgg", "convnextv2-without-grn")
+    tasks |= {f"cifar10-{name}": "3-more" for name in league}
     tasks |= {"speedrun": "speedrun", "speedrun-whole": "ablation", "speedrun-plain": "ablation"}
     paths = []
     for number, (name, task) in enumerate(tasks.items()):
@@ -116,7 +122,7 @@ def test_each_table_holds_the_runs_of_its_tasks(everything):
     assert tasks["task2.1_baselines"] == {"2.1.2", "2.1.3"}
     assert tasks["task2.2_fast_training"] == tasks["task2.3_equal_time"] == {"2.2"}
     assert tasks["task3_architectures"] == {"2.1.2", "2.1.3", "3"}
-    assert tasks["task3_more"] == {"2.1.3", "3", "3-more"}
+    assert tasks["task3_equal"] == tasks["task3_ablation"] == {"3-more"}
 
 
 def test_accuracies_are_percent_and_means_over_the_seeds(write_run):

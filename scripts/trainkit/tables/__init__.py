@@ -15,7 +15,8 @@ TABLES: dict[str, Callable[[Results], Rows]] = {
     "task2.3_crossed": contest.crossed,
     "task2.3_tuning": contest.tuning,
     "task3_architectures": task3.architectures,
-    "task3_more": task3.more,
+    "task3_equal": task3.equal,
+    "task3_ablation": task3.ablation,
     "speedrun": speedrun.runs,
     "speedrun_ablation": speedrun.ablation,
 }
