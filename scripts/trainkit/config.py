@@ -418,7 +418,7 @@ def _contestants(
                 "optimizer": {"lr": lr},
             }
             over = {"task": "2.3-trials", "seeds": contest.trials.seeds, "recipe": recipe}
-            make(f"{name}{TRIAL}{factor:g}", base, over, f", trial at {lr:g}")
+            make(f"{name}{TRIAL}{factor:g}", base, over, f", trial at {factor:g} times its rate")
     return made
 
 
