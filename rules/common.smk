@@ -15,7 +15,7 @@ from trainkit.errors import StudyError
 from trainkit.files import sha256_of_file
 from trainkit.lease import share
 from trainkit.record import identity
-from trainkit.spec import FeatureSpec
+from trainkit.spec import IN_ALL, FeatureSpec
 
 try:
     STUDY = load_study(ROOT, config, say=lambda line: print(line, file=sys.stderr))

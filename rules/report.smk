@@ -21,7 +21,7 @@ rule galleries:
 
 rule study_report:
     input:
-        records=records_of("1.1", "1.2", "1.3", "1.4", *TASK2, "3", "3-more", "extra"),
+        records=records_of(*IN_ALL),
         hardware=rules.hardware.output,
         profile=rules.input_pipeline.output,
         tables=[rules.task1_tables.output, rules.task2_tables.output, rules.task3_tables.output],

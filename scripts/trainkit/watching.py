@@ -11,10 +11,9 @@ from trainkit.errors import StudyError
 from trainkit.files import read_json
 from trainkit.progress import FILE
 from trainkit.record import RunRecord, identity, read_record
+from trainkit.spec import IN_ALL
 
 SILENT = 120  # seconds without news after which a run is said to be silent
-# The tasks whose runs the default target makes; those of the other targets count once they began.
-ALL = ("1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3", "extra")
 BARS = "▁▂▃▄▅▆▇█"
 Run = tuple[str, int]  # an experiment and a seed
 
@@ -79,7 +78,7 @@ class Watch:
         declared = [
             (name, seed)
             for name, experiment in (self.study.experiments if self.study else {}).items()
-            if experiment.task in ALL or name in names
+            if experiment.task in IN_ALL or name in names
             for seed in experiment.seeds
         ]
         return list(dict.fromkeys([*declared, *begun]))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -14,10 +13,11 @@ import torch
 from test_engine import CONVNET, numbers, recipe, splits, trainer, weights
 
 import watch as program
-from trainkit import progress, watching
+from trainkit import progress
 from trainkit.config import load_study
 from trainkit.errors import StudyError
 from trainkit.progress import Progress
+from trainkit.spec import IN_ALL
 from trainkit.watching import Running, Watch, configuration, estimate, newest, sparkline
 
 RUN = ("mnist-convnet", 0)
@@ -134,21 +134,12 @@ def test_finished_running_and_remaining_runs_are_counted_by_the_configuration(ro
     write_run("mnist-dense-baseline", 0)
     leave(tmp_path)
     watch = Watch(tmp_path, study)
-    total = sum(len(e.seeds) for e in study.experiments.values() if e.task in watching.ALL)
+    total = sum(len(e.seeds) for e in study.experiments.values() if e.task in IN_ALL)
     first, second = program.lines(watch, 200)[:2]
     assert first.endswith(f"1 of {total} trainings finished, 1 running, {total - 2} remaining")
     assert "estimated end" in second and "from 1 finished runs" in second
-    write_run("cifar10-repvgg", 0)  # of another target: it counts once it began
+    write_run("speedrun", 0)  # of another target: it counts once it began
     assert f"2 of {total + 1} trainings finished" in program.lines(watch, 200)[0]
-
-
-def test_the_default_targets_tasks_are_those_of_the_reports_rule(root):
-    rule = (root / "rules" / "report.smk").read_text()
-    asked = re.search(r"records=records_of\(([^)]*)\)", rule)[1]
-    assert tuple(re.findall(r'"([^"]+)"', asked)) == watching.ALL
-
-
-# -- The estimate ----------------------------------------------------------------------------------
 
 
 def test_the_estimate_takes_finished_seeds_of_the_experiment_and_else_the_average_run():
