@@ -21,10 +21,15 @@ rule galleries:
 
 rule study_report:
     input:
-        records=records_of("1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3", "extra"),
+        records=records_of(*TASK1, "2.1.2", "2.1.3", "2.2", "3", "extra"),
         hardware=rules.hardware.output,
         profile=rules.input_pipeline.output,
-        tables=[rules.task1_tables.output, rules.task2_tables.output, rules.task3_tables.output],
+        tables=[
+            rules.task1_tables.output,
+            rules.task1_parts_tables.output,
+            rules.task2_tables.output,
+            rules.task3_tables.output,
+        ],
         figures=[rules.task1_figures.output, rules.task2_figures.output, rules.task3_figures.output],
         galleries=expand(rules.galleries.output, task=GALLERIES),
         on_demand=on_demand_results(),

@@ -74,7 +74,11 @@ rule calibrate:
     params:
         spec=lambda wildcards: spec_json(wildcards.experiment),
         reference=lambda wildcards: spec_json(SPECS[wildcards.experiment].recipe.budget.reference),
-        code=lambda wildcards: code_digest("calibrate.py", model_file(wildcards.experiment)),
+        code=lambda wildcards: code_digest(
+            "calibrate.py",
+            model_file(wildcards.experiment),
+            model_file(SPECS[wildcards.experiment].recipe.budget.reference),
+        ),
     shell:
         "python scripts/calibrate.py --spec {params.spec:q} --reference {params.reference:q}"
         " --hardware {input.hardware} --data {input.data} --threads {threads}"

@@ -130,6 +130,11 @@ class Study(Strict):
                     f"experiments.{name}.recipe.budget.reference: {recipe.budget.reference} is of "
                     f"{reference.dataset}; name an experiment on {experiment.dataset}"
                 )
+            if reference and (reference.frozen or experiment.frozen):
+                raise ValueError(
+                    f"experiments.{name}.recipe.budget.reference: a frozen base's steps are not calibrated; "
+                    "set model.train: all, there and here, or give epochs"
+                )
             if recipe.epochs_of and not self.experiments[recipe.epochs_of].recipe.epochs:
                 raise ValueError(
                     f"experiments.{name}.recipe.epochs_of: {recipe.epochs_of} has no fixed epochs"
