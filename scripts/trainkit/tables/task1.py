@@ -76,6 +76,10 @@ def more(results: Results) -> Rows:
     return rows + _compared(results, "input size", frozen, sizes)
 
 
+def of_question(rows: Rows, question: str) -> Rows:
+    return [row for row in rows if row["question"] == question]
+
+
 def _kind(spec: Row) -> str:
     model = spec["model"]
     if spec["recipe"]["budget"]:
