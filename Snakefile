@@ -37,6 +37,7 @@ include: "rules/report.smk"
 # Seconds each: on a cluster they stay on the login node.
 localrules:
     task1_tables,
+    task1_parts_tables,
     task1_figures,
     task2_tables,
     task2_figures,
@@ -70,6 +71,7 @@ rule all:
 rule task1:
     input:
         rules.task1_tables.output,
+        rules.task1_parts_tables.output,
         rules.task1_figures.output,
 
 

@@ -24,7 +24,12 @@ rule study_report:
         records=records_of(*IN_ALL),
         hardware=rules.hardware.output,
         profile=rules.input_pipeline.output,
-        tables=[rules.task1_tables.output, rules.task2_tables.output, rules.task3_tables.output],
+        tables=[
+            rules.task1_tables.output,
+            rules.task1_parts_tables.output,
+            rules.task2_tables.output,
+            rules.task3_tables.output,
+        ],
         figures=[rules.task1_figures.output, rules.task2_figures.output, rules.task3_figures.output],
         league=[
             rules.task3_league_tables.output,

@@ -1,6 +1,10 @@
+TASK1 = ("1.1", "1.2", "1.3", "1.4", "1.1-parts", "1.3-parts", "1.5-more")
+TASK1_PARTS = ["task1.1_parts", "task1.3_augmentation", "task1.5_more"]
+
+
 use rule train as mnist_dense with:
     wildcard_constraints:
-        experiment=names_of("1.1"),
+        experiment=names_of("1.1", "1.1-parts"),
     priority: 3
 
 
@@ -12,13 +16,13 @@ use rule train as mnist_convnet with:
 
 use rule train as mnist_augmented with:
     wildcard_constraints:
-        experiment=names_of("1.3"),
+        experiment=names_of("1.3", "1.3-parts"),
     priority: 3
 
 
 use rule train as mnist_transfer with:
     wildcard_constraints:
-        experiment=names_of("1.4"),
+        experiment=names_of("1.4", "1.5-more"),
     priority: 3
 
 
@@ -67,12 +71,42 @@ rule task1_tables:
         " --records {input} --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
 
 
+# What the improvements, the operations and the pretraining are worth, one at a time.
+rule task1_parts_tables:
+    input:
+        records_of(*TASK1),
+    output:
+        csv=expand("<results>/tables/{table}.csv", table=TASK1_PARTS),
+        html=report_tables(*TASK1_PARTS),
+    log:
+        "<results>/logs/task1_parts_tables.log",
+    priority: 3
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_tables.py"),
+        declared=declared(*TASK1),
+        tables=TASK1_PARTS,
+        folder=folder_of_output,
+    shell:
+        "python scripts/make_tables.py {params.tables} --records {input}"
+        " --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
+
+
 rule task1_figures:
     input:
-        records=records_of("1.1", "1.2", "1.3", "1.4"),
+        records=records_of(*TASK1),
         profile="<results>/tables/task1.3_input_pipeline.csv",
     output:
-        report_figures("task1_accuracy.svg", "task1_history.svg", "task1.3_input_pipeline.svg"),
+        report_figures(
+            "task1_accuracy.svg",
+            "task1_history.svg",
+            "task1.1_parts.svg",
+            "task1.3_augmentation.svg",
+            "task1.3_input_pipeline.svg",
+            "task1.5_little_data.svg",
+            "task1.5_stages_and_size.svg",
+        ),
     log:
         "<results>/logs/task1_figures.log",
     priority: 3

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from trainkit import answers, stats
+from trainkit import answers, sentences, stats
 from trainkit.errors import run_program
 from trainkit.files import write_text
 from trainkit.optim.schedules import EXPLANATIONS, REASONS
@@ -45,6 +45,10 @@ def render(results: Results, study: Path, preset: str) -> str:
         "first": results.first,
         "of_task": results.of_task,
         "compare": lambda a, b, family=(): compare(results, a, b, family),
+        "mcnemar": lambda a, b: sentences.mcnemar(results, a, b),
+        "equal_seconds": lambda a, b: sentences.equal_seconds(results, a, b),
+        "sorted_out": sentences.sorted_out,
+        "trend": sentences.trend,
         "seconds": seconds,
         "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
         "figure": lambda name: embed(study / "figures" / name),
@@ -62,6 +66,9 @@ def render(results: Results, study: Path, preset: str) -> str:
         runs=[record for runs in results.runs.values() for record in runs],
         task1=task1.mnist(results.only("1.1", "1.2", "1.3", "1.4")),
         transfer=task1.transfer(results),
+        parts=task1.parts(results),
+        augmentation=task1.augmentation(results),
+        more=task1.more(results),
         pipeline=pipeline_facts(pd.read_csv(study / "tables" / "task1.3_input_pipeline.csv")),
         baselines=task2.baselines(results),
         fast=contest.fast_training(results),

@@ -167,6 +167,11 @@ class Study(Strict):
                     f"experiments.{name}.recipe.budget.epochs: is missing, and {recipe.budget.reference} "
                     "has no fixed epochs to take; add it"
                 )
+            if reference and (reference.frozen or experiment.frozen):
+                raise ValueError(
+                    f"experiments.{name}.recipe.budget.reference: a frozen base's steps are not calibrated; "
+                    "set model.train: all, there and here, or give epochs"
+                )
             if recipe.epochs_of and not self.experiments[recipe.epochs_of].recipe.epochs:
                 raise ValueError(
                     f"experiments.{name}.recipe.epochs_of: {recipe.epochs_of} has no fixed epochs"

@@ -289,6 +289,9 @@ class Trainer:
             if at.done == steps:
                 self._finish_once(steps)
             self.seconds.train += clock.lap()
+            if at.epoch % self.recipe.validate_every and at.done < steps:
+                at.order = None
+                continue
             # Before the last synchronisation the fast weights are on trial, not the answer.
             slow = self.slow.slow_weights() if self.slow and not at.finished else nullcontext()
             with slow:
@@ -356,6 +359,7 @@ class Trainer:
             return
         self.slow.synchronize()
         norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        norms = [norm for norm in norms if norm.training]  # frozen ones keep theirs
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]

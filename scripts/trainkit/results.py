@@ -5,6 +5,7 @@ from math import isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from safetensors.numpy import load_file
 
@@ -12,7 +13,8 @@ from trainkit import stats
 from trainkit.errors import StudyError
 from trainkit.record import RunRecord, read_record
 
-Rows = list[dict[str, Any]]
+Row = dict[str, Any]
+Rows = list[Row]
 
 
 class Results:
@@ -66,12 +68,21 @@ class Results:
         return stats.paired_difference(self.by_seed(a, key), self.by_seed(b, key))
 
     def disagreement(self, a: str, b: str) -> stats.Disagreement:
-        """McNemar's comparison of the first seeds of two experiments on the test images."""
-        right = []
+        """McNemar's comparison of two experiments on the test images, over the seeds that both have.
+
+        The first seed of each where they share none.
+        """
+        paired = sorted(self.by_seed(a, "seed").keys() & self.by_seed(b, "seed").keys())
+        hits = []
         for name in (a, b):
-            arrays = load_file(self.folders[name, self.first(name).seed] / "predictions.safetensors")
-            right.append(arrays["test_logits"].argmax(1) == arrays["test_labels"])
-        return stats.disagreement(*right)
+            seeds = paired or [self.first(name).seed]
+            hits.append(sum(self._right(name, seed).astype(int) for seed in seeds))
+        return stats.disagreement(*hits)
+
+    def _right(self, name: str, seed: int) -> np.ndarray:
+        """Which test images a run's network reads right, ``(N,) bool``."""
+        arrays = load_file(self.folders[name, seed] / "predictions.safetensors")
+        return arrays["test_logits"].argmax(1) == arrays["test_labels"]
 
     def histories(self, name: str) -> pd.DataFrame:
         """The seeds' histories below each other, with a column ``seed``."""
@@ -150,9 +161,12 @@ def correct(rows: Rows, reference: str | None) -> Rows:
             row["difference"] / 100, row["difference_low"] / 100, row["difference_high"] / 100,
             row["pairs"], row["p"],
         )  # fmt: skip
-        row["verdict"] = stats.verdict(difference, p, row["experiment"], reference or "")
+        row["verdict"] = stats.verdict(
+            difference, p, row["experiment"], row.get("reference", reference) or ""
+        )
     for row in rows:
-        row.setdefault("verdict", "the reference" if row["experiment"] == reference else "")
+        is_reference = row["experiment"] == row.get("reference", reference)
+        row.setdefault("verdict", "the reference" if is_reference else "")
     return rows
 
 

@@ -43,6 +43,7 @@ def prepare(
     shape = datasets.SHAPES[spec.dataset]
     model = build_model(spec.dataset, spec.model, weights)
     count = sum(p.numel() for p in model.parameters())
+    trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     pipeline = None
     base_count, base_multiply_adds, seconds = 0, 0, 0.0
     if features and features_manifest:
@@ -58,7 +59,7 @@ def prepare(
     on_device = Splits(*(getattr(splits, part).to(device) for part in PARTS))
     multiply_adds = base_multiply_adds + count_multiply_adds(model, example)
     trainer = Trainer(spec.recipe, model, on_device, pipeline, generator, numerics)
-    return Run(trainer, base_count + count, count, multiply_adds, seconds)
+    return Run(trainer, base_count + count, trainable, multiply_adds, seconds)
 
 
 def build_model(dataset: str, options: Model, weights: Path | None) -> nn.Module:

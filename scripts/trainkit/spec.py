@@ -71,11 +71,23 @@ class EfficientNetLite0(Strict):
     train: Literal["head", "all"] = "all"
     image_size: int = Field(32, ge=32, le=224, multiple_of=32, description="pixels a side, after resizing")
     cut: int = Field(5, ge=1, le=8, description="last stage kept: 0 is the stem, 8 the last one")
+    train_last: int | None = Field(
+        None, ge=1, le=8, description="train so many last stages beside the head; the others stay as they are"
+    )
 
     @model_validator(mode="after")
     def _frozen_means_pretrained(self) -> Self:
         if self.train == "head" and self.weights == "random":
             raise ValueError("train: head needs weights: imagenet (a frozen random base learns nothing)")
+        if self.train_last is None:
+            return self
+        if self.train == "head" or self.weights == "random":
+            raise ValueError("train_last goes with train: all and weights: imagenet only")
+        if self.train_last > self.cut:
+            raise ValueError(
+                f"train_last: {self.train_last} of the {self.cut + 1} stages up to cut leaves none frozen; "
+                f"give at most {self.cut}, or leave it out to train all"
+            )
         return self
 
 
@@ -273,6 +285,7 @@ class Recipe(Strict):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     layout: Literal["auto", "channels_last", "contiguous"] = "auto"
     compile: bool = False
+    validate_every: Epochs = Field(1, description="epochs between two looks at the validation images")
     train_images: int | None = Field(
         None, ge=10, description="train on this many images only (the first of the fixed split)"
     )
@@ -292,6 +305,8 @@ class Recipe(Strict):
             raise ValueError("averaging and optimizer.lookahead exclude each other; take one")
         if self.averaging and self.averaging.name == "tail" and self.until:
             raise ValueError("averaging tail does not go with until: it does not know its horizon")
+        if self.until and self.validate_every > 1:
+            raise ValueError("validate_every does not go with until, which looks after each epoch; remove it")
         if self.budget and self.resize:
             raise ValueError("resize does not go with budget: its calibration needs steps of one cost")
         ends = [resize.until for resize in self.resize]

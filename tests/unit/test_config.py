@@ -121,7 +121,6 @@ def test_presets_change_sizes_and_budgets_never_meaning(root):
     full, *others = (load_study(root, {"preset": preset}) for preset in PRESETS)
     for other in others:
         left = [name for name in full.experiments if name in other.experiments]  # a null leaves one out
-        assert set(other.experiments) == set(left)
         tasks = {experiment.task for experiment in full.experiments.values()}
         assert {experiment.task for experiment in other.experiments.values()} == tasks  # one of each at least
         for name in left:
@@ -135,6 +134,42 @@ def test_presets_change_sizes_and_budgets_never_meaning(root):
                 assert one.get(key) == two.get(key), f"{name}: {key}"
             lengths = ("recipe.epochs", "recipe.budget.epochs", "recipe.until.max_epochs")
             assert [bool(one.get(k)) for k in lengths] == [bool(two.get(k)) for k in lengths], name
+
+
+def test_the_parts_of_the_dense_recipe_are_together_what_the_recipe_changes(study):
+    base, whole = "mnist-dense-baseline", "mnist-dense-improved"
+    everything = differences(study, base, whole)
+    alone = {
+        name: differences(study, base, name) for name in study.of_task("1.1-parts") if "-without-" not in name
+    }
+    assert all(changed and changed < everything for changed in alone.values())
+    assert sum(map(len, alone.values())) == len(set().union(*alone.values()))  # each key in one part
+    for name in study.of_task("1.1-parts"):
+        part = name.replace("-without-", "-")
+        if part != name and part in alone:
+            assert differences(study, whole, name) == alone[part], name
+
+
+def test_each_operation_alone_is_the_augmented_convnets_own(study):
+    together = study.run_spec("mnist-convnet-augmented").recipe.augment.model_dump()
+    for name in study.of_task("1.3-parts"):
+        changed = differences(study, "mnist-augment-none", name)
+        assert all(key.startswith("recipe.augment.") for key in changed), name
+        own = study.run_spec(name).recipe.augment.model_dump()
+        assert all(own[key.rpartition(".")[2]] == together[key.rpartition(".")[2]] for key in changed)
+
+
+def test_with_little_data_three_networks_have_the_same_images_batches_and_epochs(study):
+    for name in study.of_task("1.5-more"):
+        recipe = study.run_spec(name).recipe
+        kind = name.rpartition("-")[2]
+        if name.startswith("mnist-little-") and kind in ("scratch", "convnet"):
+            tuned = study.run_spec(name.replace(kind, "finetuned")).recipe
+            for key in ("train_images", "batch_size", "epochs"):
+                assert getattr(recipe, key) == getattr(tuned, key), (name, key)
+        if recipe.budget:
+            reference = study.run_spec(recipe.budget.reference).recipe
+            assert (recipe.budget.epochs, recipe.train_images) == (reference.epochs, reference.train_images)
 
 
 # -- Layers ------------------------------------------------------------------------------------

@@ -136,6 +136,14 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{CONVNET}.recipe.augment", {"flip": True}, "recipe.augment.flip: a mirrored digit is another sign"),
     (f"{FROZEN}.recipe.augment", {"translate": 1}, "a frozen base sees each image once"),
     (f"{FROZEN}.model.weights", "random", "train: head needs weights: imagenet"),
+    (f"{FROZEN}.model.train_last", 1, "train_last goes with train: all and weights: imagenet only"),
+    ("experiments.mnist-stages-2.model.train_last", 5, "give at most 4, or leave it out to train all"),
+    (f"{SHALLOW}.recipe.validate_every", 2, "validate_every does not go with until"),
+    (
+        "experiments.mnist-convnet-equal-seconds.recipe.budget.reference",
+        "mnist-stages-0",
+        "a frozen base's steps are not calibrated",
+    ),
     (f"{CONVNEXT}.model.depths", [1, 1], "depths and widths must name the same number of stages"),
     (f"{RESNET}.recipe.schedule.milestones", [0.7, 0.3], "milestones must rise"),
     # sources

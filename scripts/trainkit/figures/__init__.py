@@ -8,7 +8,14 @@ from trainkit.figures import contest, task1, task2, task3
 from trainkit.results import Results
 
 FIGURES: dict[str, dict[str, Callable[[Results], Figure]]] = {
-    "task1": {"task1_accuracy": task1.accuracy, "task1_history": task1.history},
+    "task1": {
+        "task1_accuracy": task1.accuracy,
+        "task1_history": task1.history,
+        "task1.1_parts": task1.parts,
+        "task1.3_augmentation": task1.augmentation,
+        "task1.5_little_data": task1.little_data,
+        "task1.5_stages_and_size": task1.stages_and_size,
+    },
     "task2": {
         "task2.1_history": task2.baselines_history,
         "task2.2_schedules": contest.learning_rates,

@@ -1,16 +1,21 @@
 """Task 1: MNIST."""
 
+from math import isnan
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainkit.figures.style import LOOKAHEAD, PLAIN, accuracy_points, curve, titled
-from trainkit.results import Results
+from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, accuracy_points, curve, titled
+from trainkit.results import Results, Rows
+from trainkit.tables import task1 as tables
+
+MAIN = ("1.1", "1.2", "1.3", "1.4")
 
 
 def accuracy(results: Results) -> Figure:
-    names = list(results.runs)
+    names = results.of_task(*MAIN)
     figure, ax = plt.subplots(figsize=(8, 0.55 * len(names) + 1))
     accuracy_points(results, names, ax)
     return figure
@@ -18,13 +23,104 @@ def accuracy(results: Results) -> Figure:
 
 def history(results: Results) -> Figure:
     figure, ax = plt.subplots(figsize=(8, 4.6))
-    for name, title in titled(results, list(results.runs)).items():
+    names = results.of_task(*MAIN)
+    for name, title in titled(results, names).items():
         curve(ax, results.histories(name), "seconds", "val_accuracy", title, 100)
-    best = max(100 * results.mean(name, "val_accuracy") for name in results.runs)
+    best = max(100 * results.mean(name, "val_accuracy") for name in names)
     if best > 95:
         ax.set_ylim(95, 100)
     ax.set(xlabel="training time, s", ylabel="validation accuracy, %", xscale="log")
     ax.legend(fontsize=9)
+    return figure
+
+
+def parts(results: Results) -> Figure:
+    """1.1 as a forest plot: what each improvement adds, and what the recipe loses without it."""
+    rows = tables.parts(results)
+    return forests(
+        {
+            "added to the baseline": [row for row in rows if row["question"] == "alone"],
+            "left out of the improved recipe": [row for row in rows if row["question"] == "without"],
+        }
+    )
+
+
+def augmentation(results: Results) -> Figure:
+    """1.3 as a forest plot: each operation against no augmentation."""
+    return forests({"beside no augmentation": tables.augmentation(results)})
+
+
+def forests(groups: dict[str, Rows]) -> Figure:
+    """Paired differences with their intervals, a panel a group of rows; empty groups are left out."""
+    groups = {title: [row for row in rows if "difference" in row] for title, rows in groups.items()}
+    groups = {title: rows for title, rows in groups.items() if rows}
+    if not groups:
+        return not_run()
+    counts = [len(rows) for rows in groups.values()]
+    figure, axes = plt.subplots(
+        len(groups), 1, figsize=(8, 0.42 * sum(counts) + 0.6 * len(groups) + 0.6), sharex=True,
+        squeeze=False, height_ratios=[count + 0.5 for count in counts],
+    )  # fmt: skip
+    for ax, (title, rows) in zip(axes[:, 0], groups.items(), strict=True):
+        for position, row in enumerate(rows):
+            if not isnan(row["difference_low"]):
+                ax.plot([row["difference_low"], row["difference_high"]], [position] * 2, color=PLAIN, lw=2)
+            ax.plot(row["difference"], position, "o", color=PLAIN)
+        ax.axvline(0, color=CONTROL, lw=1)
+        ax.set_yticks(range(len(rows)), [f"{row['title']} ({row['test_accuracy']:.2f}%)" for row in rows])
+        ax.set_ylim(len(rows) - 0.5, -0.5)
+        ax.set_title(title, loc="left", fontsize=11)
+    axes[-1, 0].set_xlabel("points of test accuracy above the control, paired seeds; line: 95% interval")
+    return figure
+
+
+def little_data(results: Results) -> Figure:
+    """1.5: accuracy against training images, a line a kind of network, with 95% bands."""
+    rows = pd.DataFrame(tables.of_question(tables.more(results), "little data"))
+    if rows.empty:
+        return not_run()
+    rows["kind"] = rows.title.str.split(",").str[0]
+    figure, ax = plt.subplots(figsize=(8, 4.4))
+    for kind, part in rows.groupby("kind", sort=False):
+        band(ax, part.sort_values("train_images"), "train_images", kind)
+    ax.set(xlabel="training images", ylabel="test accuracy, %; band: 95% interval", xscale="log")
+    ax.legend(fontsize=9)
+    return figure
+
+
+def stages_and_size(results: Results) -> Figure:
+    """1.5: accuracy against the number of trained stages, and a frozen base's against input size."""
+    rows = tables.more(results)
+    panels = {"trained stages": "trained_stages", "input size": "image_size"}
+    frames = {question: pd.DataFrame(tables.of_question(rows, question)) for question in panels}
+    frames = {question: frame for question, frame in frames.items() if not frame.empty}
+    if not frames:
+        return not_run()
+    labels = {
+        "trained stages": "trained stages (0: the head only)",
+        "input size": "frozen base: pixels a side",
+    }
+    figure, axes = plt.subplots(1, len(frames), figsize=(4.4 * len(frames), 3.6), sharey=True, squeeze=False)
+    for ax, (question, frame) in zip(axes[0], frames.items(), strict=True):
+        frame = frame.sort_values(panels[question])
+        band(ax, frame, panels[question], question)
+        ax.set(xlabel=labels[question], xticks=frame[panels[question]].unique())
+    axes[0, 0].set_ylabel("test accuracy, %; band: 95% interval")
+    return figure
+
+
+def band(ax: plt.Axes, rows: pd.DataFrame, x: str, label: str) -> None:
+    """Mean test accuracy against a column, with its 95% interval where there is one, within 0 and 100."""
+    (line,) = ax.plot(rows[x], rows.test_accuracy, "o-", label=label)
+    low, high = rows.test_accuracy_low.clip(0, 100), rows.test_accuracy_high.clip(0, 100)
+    ax.fill_between(rows[x], low, high, color=line.get_color(), alpha=0.15, lw=0)
+
+
+def not_run() -> Figure:
+    """In place of a figure whose experiments this study leaves out."""
+    figure, ax = plt.subplots(figsize=(8, 1))
+    ax.text(0.5, 0.5, "left out of this study", ha="center", va="center", color=CONTROL)
+    ax.set_axis_off()
     return figure
 
 

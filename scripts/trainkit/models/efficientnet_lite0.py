@@ -87,6 +87,21 @@ class Resize(nn.Module):
         return x.expand(-1, 3, -1, -1).contiguous(memory_format=torch.channels_last)
 
 
+class Frozen(nn.Sequential):
+    """Layers that stay as they are: without gradients, BatchNorm's statistics fixed."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        super().__init__(*layers)
+        self.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> "Frozen":
+        return super().train(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.no_grad():
+            return super().forward(x)
+
+
 def feature_count(options: EfficientNetLite0) -> int:
     side = -(-options.image_size // STRIDE[options.cut])
     return CHANNELS[options.cut] * side * side
@@ -99,7 +114,10 @@ def base(options: EfficientNetLite0, weights: Path | None) -> nn.Module:
         if weights is None:
             raise StudyError("model.weights: imagenet, but no weight file was given")
         load_imagenet(network, weights)
-    return nn.Sequential(Resize(options.image_size), network.features[: options.cut + 1], nn.Flatten())
+    stages = list(network.features[: options.cut + 1])
+    if options.train_last:
+        stages = [Frozen(*stages[: -options.train_last]), *stages[-options.train_last :]]
+    return nn.Sequential(Resize(options.image_size), nn.Sequential(*stages), nn.Flatten())
 
 
 def head(options: EfficientNetLite0, classes: int) -> nn.Module:

@@ -8,6 +8,9 @@ from trainkit.tables import contest, speedrun, task1, task2, task3
 TABLES: dict[str, Callable[[Results], Rows]] = {
     "task1_mnist": task1.mnist,
     "task1.5_transfer": task1.transfer,
+    "task1.1_parts": task1.parts,
+    "task1.3_augmentation": task1.augmentation,
+    "task1.5_more": task1.more,
     "task2.1_baselines": task2.baselines,
     "task2.2_fast_training": contest.fast_training,
     "task2.3_equal_time": contest.equal_time,

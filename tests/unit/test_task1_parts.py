@@ -1,0 +1,188 @@
+"""Task 1 by parts: the tables, their figures, their sentences, from synthetic records and predictions."""
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from trainkit import sentences
+from trainkit.figures import task1 as figures
+from trainkit.results import Results
+from trainkit.tables import task1
+
+TUNED = {"name": "efficientnet_lite0", "weights": "imagenet", "train": "all", "train_last": None}
+TUNED |= {"image_size": 32, "cut": 4}
+LABELS = np.zeros(100, dtype=np.int64)
+
+
+@pytest.fixture
+def study(write_run):
+    """A function that writes runs, ``{name: (task, accuracies by seed, spec of the model)}``."""
+
+    def write(runs: dict[str, tuple], **facts) -> Results:
+        paths = []
+        for name, (task, accuracies, model, *more) in runs.items():
+            changes = facts | (more[0] if more else {})
+            for seed, accuracy in enumerate(accuracies):
+                budget = changes.get("budget")
+                spec = {"model": model, "recipe": {"budget": budget}}
+                own = {key: value for key, value in changes.items() if key != "budget"}
+                path = write_run(name, seed, task=task, test_accuracy=accuracy, **own, spec=spec)
+                logits = np.zeros((100, 2), dtype=np.float32)
+                logits[round(100 * accuracy) :, 1] = 1  # the first images are right
+                save_file(
+                    {"test_logits": logits, "test_labels": LABELS}, path.parent / "predictions.safetensors"
+                )
+                paths.append(path)
+        return Results(paths)
+
+    return write
+
+
+DENSE = {"name": "dense"}
+
+
+def dense(study) -> Results:
+    return study(
+        {
+            "mnist-dense-baseline": ("1.1", [0.80, 0.82, 0.81], DENSE),
+            "mnist-dense-improved": ("1.1", [0.90, 0.92, 0.915], DENSE),
+            "mnist-dense-longer": ("1.1-parts", [0.85, 0.875, 0.86], DENSE),
+            "mnist-dense-shifts": ("1.1-parts", [0.81, 0.80, 0.82], DENSE),
+            "mnist-dense-without-shifts": ("1.1-parts", [0.88, 0.90, 0.89], DENSE),
+        }
+    )
+
+
+def by_name(rows, question):
+    return {row["experiment"]: row for row in task1.of_question(rows, question)}
+
+
+def test_a_part_alone_is_compared_with_the_baseline_and_left_out_with_the_whole(study):
+    rows = task1.parts(dense(study))
+    alone, without = by_name(rows, "alone"), by_name(rows, "without")
+    assert list(alone)[0] == "mnist-dense-baseline" and list(without)[0] == "mnist-dense-improved"
+    assert alone["mnist-dense-shifts"]["difference"] == pytest.approx(0.0, abs=1e-9)
+    assert alone["mnist-dense-improved"]["difference"] == pytest.approx(10.1667, abs=1e-3)
+    assert without["mnist-dense-without-shifts"]["difference"] == pytest.approx(-2.1667, abs=1e-3)
+    assert alone["mnist-dense-baseline"]["verdict"] == "the reference"
+
+
+def test_each_question_is_corrected_for_its_own_comparisons(study):
+    rows = task1.parts(dense(study))
+    improved = by_name(rows, "alone")["mnist-dense-improved"]
+    (left_out,) = (row for row in rows if row["experiment"] == "mnist-dense-without-shifts")
+    assert improved["p_holm"] == pytest.approx(3 * improved["p"])
+    assert left_out["p_holm"] == left_out["p"]
+
+
+def test_an_image_counts_once_however_many_seeds_disagree_on_it(study):
+    row = by_name(task1.parts(dense(study)), "alone")["mnist-dense-longer"]
+    # 80, 82 and 81 images are right against 85, 88 and 86: images 80 to 87 differ.
+    assert (row["images_won"], row["images_lost"]) == (8, 0)
+    assert row["p_mcnemar"] == pytest.approx(2 * 0.5**8)
+
+
+def test_a_study_without_the_parts_has_empty_tables_and_says_so(study):
+    results = study(
+        {"mnist-dense-baseline": ("1.1", [0.8], DENSE), "mnist-dense-improved": ("1.1", [0.9], DENSE)}
+    )
+    assert task1.parts(results) == task1.augmentation(results) == task1.more(results) == []
+    assert sentences.sorted_out([]) == "left out of this study"
+    for draw in (figures.parts, figures.augmentation, figures.little_data, figures.stages_and_size):
+        assert "left out" in draw(results).axes[0].texts[0].get_text()
+
+
+CONVNET = {"name": "convnet"}
+LITTLE = {"train_images": 1000}
+
+
+def transfer(study, **runs) -> Results:
+    return study(
+        {
+            "mnist-little-1000-finetuned": ("1.5-more", [0.90, 0.92], TUNED, LITTLE | {"title": "Tuned, 1000"}),
+            "mnist-little-1000-scratch": ("1.5-more", [0.70, 0.71], TUNED | {"weights": "random"}, LITTLE),
+            "mnist-little-100-finetuned": ("1.5-more", [0.6, 0.62], TUNED, {"train_images": 100, "title": "Tuned, 100"}),
+            "mnist-little-100-convnet": ("1.5-more", [0.5, 0.51], CONVNET, {"train_images": 100}),
+            "mnist-stages-0": ("1.5-more", [0.8, 0.81], TUNED | {"train": "head"}, LITTLE),
+            "mnist-stages-2": ("1.5-more", [0.85, 0.86], TUNED | {"train_last": 2}, LITTLE),
+            "mnist-frozen-64": ("1.5-more", [0.83, 0.85], TUNED | {"train": "head", "image_size": 64}, LITTLE),
+            "mnist-convnet-equal-seconds": (
+                "1.5-more", [0.91, 0.92], CONVNET,
+                LITTLE | {"budget": {"reference": "mnist-little-1000-finetuned", "epochs": 5.0}},
+            ),
+        } | runs
+    )  # fmt: skip
+
+
+def test_little_data_is_compared_with_fine_tuning_on_as_many_images(study):
+    rows = by_name(task1.more(transfer(study)), "little data")
+    assert rows["mnist-little-1000-scratch"]["reference"] == "mnist-little-1000-finetuned"
+    assert rows["mnist-little-100-convnet"]["reference"] == "mnist-little-100-finetuned"
+    assert rows["mnist-little-100-convnet"]["difference"] == pytest.approx(-10.5)
+    assert rows["mnist-little-100-finetuned"]["verdict"] == "the reference"
+    p = [rows[name]["p"] for name in ("mnist-little-1000-scratch", "mnist-little-100-convnet")]
+    assert rows["mnist-little-1000-scratch"]["p_holm"] == pytest.approx(min(1, 2 * min(p)))
+
+
+def test_the_other_questions_of_1_5_have_the_reference_that_they_ask_for(study):
+    rows = task1.more(transfer(study))
+    assert list(by_name(rows, "trained stages")) == [
+        "mnist-little-1000-finetuned",
+        "mnist-stages-0",
+        "mnist-stages-2",
+    ]
+    assert [row["trained_stages"] for row in task1.of_question(rows, "trained stages")] == [5, 0, 2]
+    assert list(by_name(rows, "input size")) == ["mnist-stages-0", "mnist-frozen-64"]
+    assert by_name(rows, "input size")["mnist-frozen-64"]["difference"] == pytest.approx(3.5)
+    timed = by_name(rows, "equal seconds")["mnist-convnet-equal-seconds"]
+    assert timed["difference"] == pytest.approx(0.5)
+
+
+def test_the_figure_of_little_data_has_a_line_a_kind_of_network(study):
+    ax = figures.little_data(transfer(study)).axes[0]
+    lines = {line.get_label(): list(line.get_xdata()) for line in ax.lines}
+    assert lines["Tuned"] == [100, 1000]
+    assert ax.get_xscale() == "log"
+
+
+def test_a_reference_that_is_left_out_leaves_its_rows_without_a_comparison(study):
+    model = TUNED | {"train": "head", "image_size": 64}
+    rows = task1.more(study({"mnist-frozen-64": ("1.5-more", [0.8, 0.9], model)}))
+    assert [(row["question"], row["verdict"]) for row in rows] == [("input size", "")]
+
+
+def test_a_sentence_claims_what_survives_the_correction_and_nothing_else(study):
+    said = sentences.sorted_out(task1.of_question(task1.parts(dense(study)), "alone"))
+    assert said.startswith("more accurate: \u201cmnist dense improved\u201d (+10.17 points")
+    assert "no difference was found for \u201cmnist dense shifts\u201d" in said
+    assert said.endswith("(3 paired seeds, corrected for 3 comparisons)")
+
+
+def test_one_seed_claims_nothing(study):
+    results = study(
+        {
+            "mnist-augment-none": ("1.3-parts", [0.5], CONVNET),
+            "mnist-augment-shifts": ("1.3-parts", [0.9], CONVNET),
+        }
+    )
+    assert "n=1" in sentences.sorted_out(task1.augmentation(results))
+    assert "alone reads 40 test images right" in sentences.mcnemar(
+        results, "mnist-augment-shifts", "mnist-augment-none"
+    )
+
+
+def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
+    def said(seconds: float) -> str:
+        return sentences.equal_seconds(
+            study(
+                {
+                    f"a{seconds}": ("1.4", [0.5], TUNED, {"train_seconds": seconds}),
+                    f"b{seconds}": ("1.4", [0.5], TUNED, {"train_seconds": 10.0}),
+                },
+            ),
+            f"a{seconds}",
+            f"b{seconds}",
+        )
+
+    assert "at equal seconds too" in said(10.2)
+    assert "+5.0%), more than 3% apart" in said(10.5)
