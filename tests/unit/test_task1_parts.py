@@ -166,9 +166,12 @@ def test_one_seed_claims_nothing(study):
         }
     )
     assert "n=1" in sentences.sorted_out(task1.augmentation(results))
-    assert "alone reads 40 test images right" in sentences.mcnemar(
-        results, "mnist-augment-shifts", "mnist-augment-none"
-    )
+    assert sentences.mcnemar(results, "mnist-augment-shifts", "mnist-augment-none") == ""
+
+
+def test_the_clause_on_images_counts_them_over_the_paired_seeds(study):
+    said = sentences.mcnemar(dense(study), "mnist-dense-longer", "mnist-dense-baseline")
+    assert "read 8 test images right" in said and "“mnist dense baseline” 0 (McNemar" in said
 
 
 def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
