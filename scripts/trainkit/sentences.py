@@ -40,16 +40,17 @@ def quoted(row: dict) -> str:
 
 
 def mcnemar(results: Results, a: str, b: str) -> str:
-    """How two experiments' trained networks differ on the test images; nothing where one is missing."""
-    if a not in results.runs or b not in results.runs:
+    """A clause on how two experiments' trained networks differ on the test images.
+
+    Nothing for one seed each, where the comparison itself is of the images.
+    """
+    if len(results.by_seed(a, "seed").keys() & results.by_seed(b, "seed").keys()) < 2:
         return ""
     images = results.disagreement(a, b)
     first, second = (f"\u201c{results.first(name).title}\u201d" for name in (a, b))
-    paired = len(results.by_seed(a, "seed").keys() & results.by_seed(b, "seed").keys())
-    more = "alone" if paired < 2 else "more often"
     return (
-        f"of these trained networks {first} {more} reads {images.only_a} test images right, and {second} "
-        f"{more} {images.only_b} (McNemar, p={images.p:.2g})"
+        f"; of these trained networks more of {first} read {images.only_a} test images right, and more of "
+        f"{second} {images.only_b} (McNemar over images, p={images.p:.2g})"
     )
 
 

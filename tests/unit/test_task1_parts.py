@@ -60,7 +60,7 @@ def by_name(rows, question):
 def test_a_part_alone_is_compared_with_the_baseline_and_left_out_with_the_whole(study):
     rows = task1.parts(dense(study))
     alone, without = by_name(rows, "alone"), by_name(rows, "without")
-    assert list(alone)[0] == "mnist-dense-baseline" and list(without)[0] == "mnist-dense-improved"
+    assert next(iter(alone)) == "mnist-dense-baseline" and next(iter(without)) == "mnist-dense-improved"
     assert alone["mnist-dense-shifts"]["difference"] == pytest.approx(0.0, abs=1e-9)
     assert alone["mnist-dense-improved"]["difference"] == pytest.approx(10.1667, abs=1e-3)
     assert without["mnist-dense-without-shifts"]["difference"] == pytest.approx(-2.1667, abs=1e-3)
@@ -93,19 +93,25 @@ def test_a_study_without_the_parts_has_empty_tables_and_says_so(study):
 
 
 CONVNET = {"name": "convnet"}
-LITTLE = {"train_images": 1000}
+LITTLE, HUNDRED = {"train_images": 1000}, {"train_images": 100, "title": "T, 100"}
+SIZE_64 = TUNED | {"train": "head", "image_size": 64}
+
+
+TITLE_1000 = {"title": "Tuned, 1000"}
+HUNDRED = {"train_images": 100, "title": "Tuned, 100"}
+SIXTY_FOUR = {"train": "head", "image_size": 64}
 
 
 def transfer(study, **runs) -> Results:
     return study(
         {
-            "mnist-little-1000-finetuned": ("1.5-more", [0.90, 0.92], TUNED, LITTLE | {"title": "Tuned, 1000"}),
+            "mnist-little-1000-finetuned": ("1.5-more", [0.90, 0.92], TUNED, LITTLE | {"title": "T, 1000"}),
             "mnist-little-1000-scratch": ("1.5-more", [0.70, 0.71], TUNED | {"weights": "random"}, LITTLE),
-            "mnist-little-100-finetuned": ("1.5-more", [0.6, 0.62], TUNED, {"train_images": 100, "title": "Tuned, 100"}),
+            "mnist-little-100-finetuned": ("1.5-more", [0.6, 0.62], TUNED, HUNDRED),
             "mnist-little-100-convnet": ("1.5-more", [0.5, 0.51], CONVNET, {"train_images": 100}),
             "mnist-stages-0": ("1.5-more", [0.8, 0.81], TUNED | {"train": "head"}, LITTLE),
             "mnist-stages-2": ("1.5-more", [0.85, 0.86], TUNED | {"train_last": 2}, LITTLE),
-            "mnist-frozen-64": ("1.5-more", [0.83, 0.85], TUNED | {"train": "head", "image_size": 64}, LITTLE),
+            "mnist-frozen-64": ("1.5-more", [0.83, 0.85], SIZE_64, LITTLE),
             "mnist-convnet-equal-seconds": (
                 "1.5-more", [0.91, 0.92], CONVNET,
                 LITTLE | {"budget": {"reference": "mnist-little-1000-finetuned", "epochs": 5.0}},
@@ -141,13 +147,12 @@ def test_the_other_questions_of_1_5_have_the_reference_that_they_ask_for(study):
 def test_the_figure_of_little_data_has_a_line_a_kind_of_network(study):
     ax = figures.little_data(transfer(study)).axes[0]
     lines = {line.get_label(): list(line.get_xdata()) for line in ax.lines}
-    assert lines["Tuned"] == [100, 1000]
+    assert lines["T"] == [100, 1000]
     assert ax.get_xscale() == "log"
 
 
 def test_a_reference_that_is_left_out_leaves_its_rows_without_a_comparison(study):
-    model = TUNED | {"train": "head", "image_size": 64}
-    rows = task1.more(study({"mnist-frozen-64": ("1.5-more", [0.8, 0.9], model)}))
+    rows = task1.more(study({"mnist-frozen-64": ("1.5-more", [0.8, 0.9], SIZE_64)}))
     assert [(row["question"], row["verdict"]) for row in rows] == [("input size", "")]
 
 
@@ -166,9 +171,12 @@ def test_one_seed_claims_nothing(study):
         }
     )
     assert "n=1" in sentences.sorted_out(task1.augmentation(results))
-    assert "alone reads 40 test images right" in sentences.mcnemar(
-        results, "mnist-augment-shifts", "mnist-augment-none"
-    )
+    assert sentences.mcnemar(results, "mnist-augment-shifts", "mnist-augment-none") == ""
+
+
+def test_the_clause_on_images_counts_them_over_the_paired_seeds(study):
+    said = sentences.mcnemar(dense(study), "mnist-dense-longer", "mnist-dense-baseline")
+    assert "read 8 test images right" in said and "“mnist dense baseline” 0 (McNemar" in said
 
 
 def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):

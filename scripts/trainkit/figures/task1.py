@@ -6,11 +6,13 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, NullFormatter
 
 from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, accuracy_points, curve, titled
 from trainkit.results import Results, Rows
 from trainkit.tables import task1 as tables
 
+plain = FuncFormatter(lambda value, _: f"{value:g}")  # powers of ten are mathematics, which is off
 MAIN = ("1.1", "1.2", "1.3", "1.4")
 
 
@@ -30,6 +32,8 @@ def history(results: Results) -> Figure:
     if best > 95:
         ax.set_ylim(95, 100)
     ax.set(xlabel="training time, s", ylabel="validation accuracy, %", xscale="log")
+    ax.xaxis.set_major_formatter(plain)
+    ax.xaxis.set_minor_formatter(NullFormatter())
     ax.legend(fontsize=9)
     return figure
 
@@ -70,7 +74,7 @@ def forests(groups: dict[str, Rows]) -> Figure:
         ax.set_yticks(range(len(rows)), [f"{row['title']} ({row['test_accuracy']:.2f}%)" for row in rows])
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_title(title, loc="left", fontsize=11)
-    axes[-1, 0].set_xlabel("points of test accuracy above the control, paired seeds; line: 95% interval")
+    axes[-1, 0].set_xlabel("points of test accuracy above the control; line: 95% interval")
     return figure
 
 
@@ -84,6 +88,9 @@ def little_data(results: Results) -> Figure:
     for kind, part in rows.groupby("kind", sort=False):
         band(ax, part.sort_values("train_images"), "train_images", kind)
     ax.set(xlabel="training images", ylabel="test accuracy, %; band: 95% interval", xscale="log")
+    images = sorted(rows.train_images.unique())
+    ax.set_xticks(images, [f"{count:,}" for count in images])
+    ax.minorticks_off()
     ax.legend(fontsize=9)
     return figure
 
@@ -137,5 +144,6 @@ def input_pipeline(frame: pd.DataFrame) -> Figure:
         ax.invert_yaxis()
         ax.set_title(f"{name}: {part.microseconds_per_image.sum():.3g} µs an image", loc="left", fontsize=11)
         ax.set_xscale("log")
+        ax.xaxis.set_major_formatter(plain)
     ax.set_xlabel("microseconds an image (logarithmic)")
     return figure
