@@ -40,11 +40,7 @@ def test_every_table_of_the_design_has_a_row_an_experiment(smoke: Project, name:
 
 def test_every_run_leaves_a_whole_record_and_history(smoke: Project):
     records = sorted((smoke.results / "runs").glob("*/seed-*/record.json"))
-<<<<<<< HEAD
-    assert len(records) == 39
-=======
-    assert len(records) == 35
->>>>>>> mnist
+    assert len(records) == 52
     for path in records:
         record = json.loads(path.read_text())
         assert set(FIELDS.split()) <= record.keys(), path

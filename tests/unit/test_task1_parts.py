@@ -97,11 +97,6 @@ LITTLE, HUNDRED = {"train_images": 1000}, {"train_images": 100, "title": "T, 100
 SIZE_64 = TUNED | {"train": "head", "image_size": 64}
 
 
-TITLE_1000 = {"title": "Tuned, 1000"}
-HUNDRED = {"train_images": 100, "title": "Tuned, 100"}
-SIXTY_FOUR = {"train": "head", "image_size": 64}
-
-
 def transfer(study, **runs) -> Results:
     return study(
         {
