@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -55,6 +55,7 @@ class RunRecord(BaseModel):
     batch_size: int
     converged: bool | None
     resumed: int = 0
+    start: Literal["cold", "warm"] = "cold"  # warm: PyTorch was imported before the process began
     val_accuracy: float
     val_loss: float
     test_accuracy: float
