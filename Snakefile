@@ -54,7 +54,7 @@ localrules:
 # Local jobs start from processes that have imported PyTorch; printed commands run by hand as they are.
 onstart:
     if STUDY.warm_start and workflow.local_exec and not workflow.deployment_settings.deployment_method:
-        shell.prefix("set -euo pipefail; " + warm.start().replace("{", "{{").replace("}", "}}"))
+        shell.prefix(warm.shell_prefix())
 
 
 onerror:

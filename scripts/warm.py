@@ -2,11 +2,11 @@
 
     warm.py ADDRESSES PROGRAM ARGUMENT...
 
-`start`, which the Snakefile calls, runs a server for each of `GROUPS`; the rest of this file is what runs
-in them, and the client above, which asks a server to fork and then stands for the new process: it hands on
-its signals, and ends as it ends. A server imports packages from elsewhere, never this project's code, when
-the first program asks for it, in that program's environment and folder. Programs with another
-environment, and all of them where anything is amiss, run as usual.
+`shell_prefix`, which the Snakefile calls, starts a server for each of `GROUPS`. The call above is a client:
+it asks a server to fork, then stands for the new process: hands on signals, and ends as it ends. A server
+imports packages from elsewhere, never this project's code, when the first program asks for it, in that
+program's environment and folder. Programs with another environment, and all of them where anything is
+amiss, run as usual.
 """
 
 import os
@@ -26,17 +26,18 @@ PACKAGES = {
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 READ_AT_START = ("PYTHON", "LD_", "GLIBC_", "MALLOC_")  # variables that work on a starting process alone
 WARM = b"w"
+STRICT = "set -euo pipefail; "  # Snakemake's own prefix, which another one replaces
 
 
-def start() -> str:
-    """Start the servers, which end with this process. Returns, for a shell, the `python` that uses them."""
+def shell_prefix() -> str:
+    """Start the servers, which end with this process. Returns a prefix whose `python` uses them."""
     import shlex
     import socket
     import subprocess
 
     addresses = []
     if not sys.platform.startswith("linux"):
-        return ""
+        return STRICT
     for group in GROUPS:
         with socket.socket(socket.AF_UNIX) as listener:
             listener.bind("")  # Linux chooses a name that is no file, and so never stays behind
@@ -54,7 +55,8 @@ def start() -> str:
             )
             addresses.append(f"{group}={listener.getsockname()[1:].decode()}")
     words = [sys.executable, "-IS", __file__, ",".join(addresses)]
-    return f'python() {{ {shlex.join(words)} "$@"; }}; '
+    quoted = shlex.join(words).replace("{", "{{").replace("}", "}}")  # for Snakemake formats it
+    return f'{STRICT}python() {{{{ {quoted} "$@"; }}}}; '
 
 
 SERVERS: list = []
@@ -96,7 +98,7 @@ def ask(addresses: str, argv: list[str], came: list[int]):
 
         connection = socket.socket(socket.AF_UNIX)
         connection.connect("\0" + names[groups[0]])
-        ignored = [number for number in FORWARDED if signal.getsignal(number) is signal.SIG_IGN]
+        ignored = [int(number) for number in FORWARDED if signal.getsignal(number) is signal.SIG_IGN]
         folder = os.getcwd()  # noqa: PTH109
         request = marshal.dumps((argv, folder, dict(os.environb), ignored))
         socket.send_fds(connection, [len(request).to_bytes(8, "little")], [0, 1, 2])
@@ -110,7 +112,7 @@ def ask(addresses: str, argv: list[str], came: list[int]):
             if number not in ignored:
                 signal.signal(number, forward)
         return connection if connection.recv(1) == WARM else None
-    except (OSError, KeyError):
+    except Exception:  # whatever it is, the program can start without
         return None
 
 
