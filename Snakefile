@@ -53,6 +53,12 @@ localrules:
     study_report,
 
 
+# Local jobs start from processes that have imported PyTorch; printed commands run by hand as they are.
+onstart:
+    if STUDY.warm_start and workflow.local_exec and not workflow.deployment_settings.deployment_method:
+        shell.prefix(warm.shell_prefix())
+
+
 onerror:
     print(
         f"A job failed. Its own line begins with `error:` above; results/{STUDY.study}/logs has all of them. "

@@ -9,6 +9,7 @@ sys.path.insert(0, str(ROOT / "scripts"))
 # The rules' programs run in the environment that runs Snakemake, unless conda provides one.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
+import warm
 from trainkit.config import load_study
 from trainkit.digest import code_digest, run_digest
 from trainkit.errors import StudyError

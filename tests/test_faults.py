@@ -115,7 +115,7 @@ def worker(snakemake: int) -> int:
     """The process that trains, below a call of Snakemake."""
     for _ in range(600):
         for process in psutil.Process(snakemake).children(recursive=True):
-            if "scripts/train.py" in process.cmdline()[:3]:
+            if process.name() == "train.py" or process.cmdline()[1:2] == ["scripts/train.py"]:
                 time.sleep(1)
                 return process.pid
         time.sleep(0.05)

@@ -26,7 +26,7 @@ LONG = """
     recipe: {epochs: 40, optimizer: {lookahead: {k: 5, momentum: pullback}}}
 """
 # Of a record, what the clock, the kernel or an interruption decides.
-PASSING = {"seconds", "peak_memory_mb", "finished", "resumed"}
+PASSING = {"seconds", "peak_memory_mb", "finished", "resumed", "start"}
 
 
 def start(project: Project, *targets: str) -> subprocess.Popen:

@@ -121,6 +121,7 @@ class Study(Strict):
         "auto", description="CPU threads of a training job; auto: all on a CPU, 4 with a GPU"
     )
     deterministic: bool = False
+    warm_start: bool = Field(True, description="start local jobs from a process that has PyTorch imported")
     resources: Resources = Resources()
     seeds: list[Seed] = Field(min_length=1)
     datasets: dict[Literal["mnist", "cifar10"], Dataset]

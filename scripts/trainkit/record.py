@@ -4,7 +4,7 @@ import importlib.metadata
 import json
 import subprocess
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
@@ -61,6 +61,7 @@ class RunRecord(BaseModel):
     resumed: int = 0
     diverged: bool = False
     learning_rate: float
+    start: Literal["cold", "warm"] = "cold"  # warm: PyTorch was imported before the process began
     val_accuracy: float
     val_loss: float | None
     test_accuracy: float | None

@@ -1,0 +1,295 @@
+"""Start a program as `python PROGRAM ...` does, from a process that has imported PyTorch already.
+
+    warm.py ADDRESSES PROGRAM ARGUMENT...
+
+`shell_prefix`, which the Snakefile calls, starts a server for each of `GROUPS`. The call above is a client:
+it asks a server to fork, then stands for the new process: hands on signals, and ends as it ends. A server
+imports packages from elsewhere, never this project's code, when the first program asks for it, in that
+program's environment and folder. Programs with another environment, and all of them where anything is
+amiss, run as usual.
+"""
+
+import os
+import signal
+import sys
+
+# Programs by what they import; those that measure the machine itself start cold.
+GROUPS = {
+    "training": ("train.py", "calibrate.py", "compute_features.py"),
+    "tables": ("make_tables.py", "make_figures.py", "make_galleries.py", "make_report.py"),
+}
+# The optimisers import torch._dynamo when the first of them is made.
+PACKAGES = {
+    "training": ("torch", "torch._dynamo", "safetensors.torch", "pydantic", "psutil", "pynvml"),
+    "tables": ("torch", "safetensors.torch", "pydantic", "scipy.stats", "seaborn", "jinja2"),
+}
+FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+READ_AT_START = ("PYTHON", "LD_", "GLIBC_", "MALLOC_")  # variables that work on a starting process alone
+WARM = b"w"
+STRICT = "set -euo pipefail; "  # Snakemake's own prefix, which another one replaces
+
+
+def shell_prefix() -> str:
+    """Start the servers, which end with this process. Returns a prefix whose `python` uses them."""
+    import shlex
+    import socket
+    import subprocess
+
+    addresses = []
+    if not sys.platform.startswith("linux"):
+        return STRICT
+    for group in GROUPS:
+        with socket.socket(socket.AF_UNIX) as listener:
+            listener.bind("")  # Linux chooses a name that is no file, and so never stays behind
+            listener.listen(100)
+            command = [sys.executable, __file__, "--serve", group, str(listener.fileno())]
+            SERVERS.append(
+                subprocess.Popen(
+                    command,
+                    stdin=subprocess.PIPE,  # whose other end closes when this process ends, however it does
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=[listener.fileno()],
+                    start_new_session=True,  # signals come by way of the clients
+                )
+            )
+            addresses.append(f"{group}={listener.getsockname()[1:].decode()}")
+    words = [sys.executable, "-IS", __file__, ",".join(addresses)]
+    quoted = shlex.join(words).replace("{", "{{").replace("}", "}}")  # for Snakemake formats it
+    return f'{STRICT}python() {{{{ {quoted} "$@"; }}}}; '
+
+
+SERVERS: list = []
+
+
+# -- The client: few imports, for it must start in no time -----------------------------------
+
+
+def client(addresses: str, argv: list[str]) -> None:
+    """Run a program warm, else in place of this process; never returns."""
+    came: list[int] = []
+    connection = ask(addresses, argv, came)
+    if connection is None:
+        for number in came:  # before there was anybody to tell
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+        os.execv(sys.executable, [sys.executable, *argv])
+    status = connection.recv(4)
+    # Without a status the server was killed, and the program with it.
+    code = os.waitstatus_to_exitcode(int.from_bytes(status, "little")) if status else -signal.SIGKILL
+    if code < 0:  # by a signal: die of the same
+        if -code != signal.SIGKILL:
+            signal.signal(-code, signal.SIG_DFL)
+        no_core_dump()
+        os.kill(os.getpid(), -code)
+    os._exit(code)
+
+
+def ask(addresses: str, argv: list[str], came: list[int]):
+    """The connection to the server that has started the program; None where none has."""
+    program = os.path.basename(argv[0])  # noqa: PTH119 (pathlib imports slowly)
+    groups = [group for group, programs in GROUPS.items() if program in programs]
+    names = dict(pair.split("=") for pair in addresses.split(","))
+    if not groups:
+        return None
+    try:
+        import marshal
+        import socket
+
+        connection = socket.socket(socket.AF_UNIX)
+        connection.connect("\0" + names[groups[0]])
+        ignored = [int(number) for number in FORWARDED if signal.getsignal(number) is signal.SIG_IGN]
+        folder = os.getcwd()  # noqa: PTH109
+        request = marshal.dumps((argv, folder, dict(os.environb), ignored))
+        socket.send_fds(connection, [len(request).to_bytes(8, "little")], [0, 1, 2])
+        connection.sendall(request)
+
+        def forward(number: int, _) -> None:
+            came.append(number)
+            connection.send(bytes([number]))
+
+        for number in FORWARDED:
+            if number not in ignored:
+                signal.signal(number, forward)
+        return connection if connection.recv(1) == WARM else None
+    except Exception:  # whatever it is, the program can start without
+        return None
+
+
+def no_core_dump() -> None:
+    """One dump is enough: the program's own."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+# -- The server ------------------------------------------------------------------------------
+
+
+def serve(group: str, listener_fd: int) -> list[str]:
+    """Fork a process for each request. Returns in those only, with what is then `sys.argv`."""
+    import marshal
+    import select
+    import socket
+
+    listener = socket.socket(fileno=listener_fd)
+    owner = sys.stdin.fileno()
+    jobs: dict[int, tuple[int, socket.socket]] = {}  # by pidfd: the process and its client
+    at_start, loaded = dict(os.environb), None
+
+    def answer(connection: socket.socket) -> list[str] | None:
+        nonlocal loaded
+        connection.settimeout(20)
+        if user_of(connection) != os.getuid():
+            return None
+        header, stdio, _, _ = socket.recv_fds(connection, 8, 3)
+        try:
+            request = b""
+            while len(request) < int.from_bytes(header, "little"):
+                part = connection.recv(1 << 20)
+                if not part:
+                    return None
+                request += part
+            argv, folder, environment, ignored = marshal.loads(request)
+            if loaded is None and same_at_start(at_start, environment):
+                os.chdir(folder)
+                os.environb.clear()
+                os.environb.update(environment)
+                load(PACKAGES[group])
+                loaded = folder, environment
+            if loaded != (folder, environment):
+                return None
+            signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+            pid = os.fork()
+            if pid:
+                signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+                jobs[os.pidfd_open(pid)] = pid, connection
+                connection.settimeout(None)
+                connection.send(WARM)
+                return None
+            die_with(os.getppid())
+            for number, fd in enumerate(stdio):
+                os.dup2(fd, number)
+            for other in (listener, connection, *(job[1] for job in jobs.values())):
+                other.close()
+            for fd in jobs:
+                os.close(fd)
+            sys.stdout.reconfigure(line_buffering=os.isatty(1))
+            for number in FORWARDED:
+                usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+                signal.signal(number, signal.SIG_IGN if number in ignored else usual)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+            return argv
+        finally:
+            for fd in stdio:
+                os.close(fd)
+
+    while owner is not None or jobs:
+        watched = [*jobs, *(job[1] for job in jobs.values())]
+        watched += [] if owner is None else [owner, listener]
+        for ready in select.select(watched, [], [])[0]:
+            if ready == owner:
+                owner = None  # Snakemake has ended; jobs that outlive it are waited for
+                listener.close()
+                break
+            if ready is listener:
+                connection = listener.accept()[0]
+                try:
+                    argv = answer(connection)
+                except OSError:  # a client that went away
+                    argv = None
+                if argv:
+                    return argv
+                if all(connection is not job[1] for job in jobs.values()):
+                    connection.close()
+                break
+            if ready in jobs:
+                pid, connection = jobs.pop(ready)
+                os.close(ready)
+                status = os.waitpid(pid, 0)[1]
+                with connection:
+                    tell(connection, status)
+                break
+            pid = next(job[0] for job in jobs.values() if job[1] is ready)
+            signals = read(ready)
+            for number in signals or [signal.SIGKILL]:  # a client that was killed takes its process along
+                os.kill(pid, number)
+            if not signals:
+                fd = next(fd for fd, job in jobs.items() if job[1] is ready)
+                os.waitpid(pid, 0)
+                jobs.pop(fd)
+                os.close(fd)
+                ready.close()
+            break
+    sys.exit()
+
+
+def user_of(connection) -> int:
+    """The user at the other end."""
+    import socket
+    import struct
+
+    return struct.unpack("3i", connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))[1]
+
+
+def same_at_start(ours: dict[bytes, bytes], theirs: dict[bytes, bytes]) -> bool:
+    """Whether a new process with their variables would have started like this one."""
+    differing = {key for key, _ in ours.items() ^ theirs.items()}
+    return not any(key.decode(errors="replace").startswith(READ_AT_START) for key in differing)
+
+
+def load(packages: tuple[str, ...]) -> None:
+    """Import packages. A process in which CUDA has begun cannot be forked from, and ends."""
+    import importlib
+    from pathlib import Path
+
+    for package in packages:
+        importlib.import_module(package)
+    if "libcuda.so" in Path("/proc/self/maps").read_text():
+        sys.exit()
+
+
+def die_with(parent: int) -> None:
+    """Be killed when the server is, for then nobody hands signals on any more."""
+    import ctypes
+
+    set_parent_death_signal = 1
+    ctypes.CDLL(None).prctl(set_parent_death_signal, signal.SIGKILL)
+    if os.getppid() != parent:
+        os._exit(1)
+
+
+def tell(connection, status: int) -> None:
+    try:
+        connection.send(status.to_bytes(4, "little"))
+    except OSError:  # the client is gone
+        return
+
+
+def read(connection) -> bytes:
+    try:
+        return connection.recv(100)
+    except OSError:
+        return b""
+
+
+def run(argv: list[str]) -> None:
+    """Go on as `python PROGRAM ARGUMENT...`."""
+    import types
+    from pathlib import Path
+
+    sys.argv = argv
+    path = Path(argv[0]).absolute()
+    sys.path.insert(0, str(path.resolve().parent))
+    Path("/proc/self/comm").write_text(path.name)  # what `ps` and `top` show
+    main = sys.modules["__main__"] = types.ModuleType("__main__")
+    main.__file__ = str(path)
+    exec(compile(path.read_bytes(), str(path), "exec"), vars(main))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "--serve":
+        sys.path.pop(0)  # packages from elsewhere only
+        run(serve(sys.argv[2], int(sys.argv[3])))
+    else:
+        client(sys.argv[1], sys.argv[2:])
