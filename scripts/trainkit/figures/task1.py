@@ -74,7 +74,7 @@ def forests(groups: dict[str, Rows]) -> Figure:
         ax.set_yticks(range(len(rows)), [f"{row['title']} ({row['test_accuracy']:.2f}%)" for row in rows])
         ax.set_ylim(len(rows) - 0.5, -0.5)
         ax.set_title(title, loc="left", fontsize=11)
-    axes[-1, 0].set_xlabel("points of test accuracy above the control; line: 95% interval")
+    axes[-1, 0].set_xlabel("points of test accuracy above the control, 95% interval")
     return figure
 
 
