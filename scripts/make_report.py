@@ -8,12 +8,11 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from trainkit import answers, sentences, stats
+from trainkit import answers, stats, tables
 from trainkit.errors import run_program
 from trainkit.files import write_text
 from trainkit.optim.schedules import EXPLANATIONS, REASONS
 from trainkit.results import Results, Rows, percent
-from trainkit.tables import contest, task1, task2, task3, task3_checked
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "report"
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -45,10 +44,10 @@ def render(results: Results, study: Path, preset: str) -> str:
         "first": results.first,
         "of_task": results.of_task,
         "compare": lambda a, b, family=(): compare(results, a, b, family),
-        "mcnemar": lambda a, b: sentences.mcnemar(results, a, b),
-        "equal_seconds": lambda a, b: sentences.equal_seconds(results, a, b),
-        "sorted_out": sentences.sorted_out,
-        "trend": sentences.trend,
+        "mcnemar": lambda a, b: answers.task1.mcnemar(results, a, b),
+        "equal_seconds": lambda a, b: answers.task1.equal_seconds(results, a, b),
+        "sorted_out": answers.task1.sorted_out,
+        "trend": answers.task1.trend,
         "seconds": seconds,
         "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
         "figure": lambda name: embed(study / "figures" / name),
@@ -56,7 +55,7 @@ def render(results: Results, study: Path, preset: str) -> str:
         "reasons": REASONS,
     }
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
-    equal_time = contest.equal_time(results)
+    equal_time = tables.contest.equal_time(results)
     run = next(iter(results.runs.values()))[0]
     return environment.get_template("report.html.j2").render(
         study=study.name,
@@ -64,24 +63,24 @@ def render(results: Results, study: Path, preset: str) -> str:
         hardware=pd.read_csv(study / "tables" / "task2.1.1_hardware.csv").to_dict("records"),
         run=run,
         runs=[record for runs in results.runs.values() for record in runs],
-        task1=task1.mnist(results.only("1.1", "1.2", "1.3", "1.4")),
-        transfer=task1.transfer(results),
-        parts=task1.parts(results),
-        augmentation=task1.augmentation(results),
-        more=task1.more(results),
+        task1=tables.task1.mnist(results.only("1.1", "1.2", "1.3", "1.4")),
+        transfer=tables.task1.transfer(results),
+        parts=tables.task1.parts(results),
+        augmentation=tables.task1.augmentation(results),
+        more=tables.task1.more(results),
         pipeline=pipeline_facts(pd.read_csv(study / "tables" / "task1.3_input_pipeline.csv")),
-        baselines=task2.baselines(results),
-        fast=contest.fast_training(results),
+        baselines=tables.task2.baselines(results),
+        fast=tables.contest.fast_training(results),
         contest=equal_time,
-        contest_answer=answers.equal_time(equal_time),
-        contest_tested=answers.any_difference(results),
-        over_budgets=answers.over_budgets(results),
-        surprises=answers.surprises(results),
-        tuning_answer=answers.tuning(results),
-        tuning=contest.tuning(results),
-        crossed=contest.crossed(results),
-        budgets=contest.budgets(results),
-        architectures=task3.architectures(results),
+        contest_answer=answers.contest.equal_time(equal_time),
+        contest_tested=answers.contest.any_difference(results),
+        over_budgets=answers.contest.over_budgets(results),
+        surprises=answers.contest.surprises(results),
+        tuning_answer=answers.contest.tuning(results),
+        tuning=tables.contest.tuning(results),
+        crossed=tables.contest.crossed(results),
+        budgets=tables.contest.budgets(results),
+        architectures=tables.task3.architectures(results),
         **league(results, optional_rows(study / "tables" / "task3_inference.csv")),
         benchmark=optional_rows(study / "tables" / "benchmark.csv"),
         speedrun=optional_rows(study / "tables" / "speedrun.csv"),
@@ -91,20 +90,20 @@ def render(results: Results, study: Path, preset: str) -> str:
 
 def league(results: Results, inference: Rows) -> dict[str, Any]:
     """Task 3's comparisons at equal cost, and what they say of each paper."""
-    equal, ablation = task3.equal(results), task3.ablation(results)
+    equal, ablation = tables.task3.equal(results), tables.task3.ablation(results)
     for row in equal + ablation:
-        row["said"] = task3_checked.short(row)
+        row["said"] = answers.task3.short(row)
         row.setdefault("difference", None)
-    checked = {model: task3_checked.against_control(equal, model) for model in task3.ARCHITECTURES}
-    checked["convnextv2"] += task3_checked.ingredients(ablation)
-    checked["repvgg"] += task3_checked.folding(inference)
-    checked["fasternet"] += task3_checked.partial_convolution(inference, task3.CONTROL)
+    checked = {model: answers.task3.against_control(equal, model) for model in tables.task3.ARCHITECTURES}
+    checked["convnextv2"] += answers.task3.ingredients(ablation)
+    checked["repvgg"] += answers.task3.folding(inference)
+    checked["fasternet"] += answers.task3.partial_convolution(inference, tables.task3.CONTROL)
     return {
         "league": equal,
         "league_ablation": ablation,
-        "league_not_run": task3.not_run(results),
+        "league_not_run": tables.task3.not_run(results),
         "inference": inference,
-        "checked": checked | {"rankings": task3_checked.rankings(equal)},
+        "checked": checked | {"rankings": answers.task3.rankings(equal)},
     }
 
 

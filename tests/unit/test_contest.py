@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from trainkit import answers, stats
+from trainkit import stats
+from trainkit.answers import contest as answers
 from trainkit.config import load_study
 from trainkit.errors import StudyError
 from trainkit.results import Results

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from trainkit import datasets, inference, models
+from trainkit.answers import task3 as answers
 from trainkit.config import PRESETS, load_study
 from trainkit.device import Numerics
 from trainkit.errors import StudyError
@@ -11,7 +12,7 @@ from trainkit.models.repvgg import fold
 from trainkit.results import Results
 from trainkit.runs import count_multiply_adds
 from trainkit.spec import RepVGG
-from trainkit.tables import task3, task3_checked
+from trainkit.tables import task3
 
 CPU = torch.device("cpu")
 ARMS = ("convnextv2", "repvgg", "fasternet")
@@ -99,22 +100,22 @@ def test_an_ablation_is_against_the_whole_network_and_its_seconds(league):
     assert (whole["verdict"], whole["train_seconds_over_whole"]) == ("the reference", 1.0)
     assert without["train_seconds_over_whole"] == pytest.approx(0.8)
     assert without["difference"] == pytest.approx(-20.505)
-    (said,) = task3_checked.ingredients([whole, without])
+    (said,) = answers.ingredients([whole, without])
     assert "-20.50 points on average (n=2), worse beyond chance" in said
     assert "0.80 times the training seconds" in said
 
 
 def test_words_say_no_more_than_the_verdict(league):
-    (said,) = task3_checked.against_control(task3.equal(league), "repvgg")
+    (said,) = answers.against_control(task3.equal(league), "repvgg")
     assert "no difference was found" in said
     assert "better" not in said
-    assert [task3_checked.short(row) for row in task3.equal(league)][:3] == [
+    assert [answers.short(row) for row in task3.equal(league)][:3] == [
         "the reference",
         "better",
         "none found",
     ]
     assert "(misses: 1.07 times the control's parameters)" in said
-    assert "of those that were run" in task3_checked.rankings(task3.equal(league))
+    assert "of those that were run" in answers.rankings(task3.equal(league))
 
 
 @pytest.mark.parametrize(
@@ -124,7 +125,7 @@ def test_words_say_no_more_than_the_verdict(league):
 def test_a_rate_is_faster_only_where_the_rounds_do_not_overlap(low, high, said):
     keys = ("images_per_second", "images_per_second_low", "images_per_second_high")
     a, b = dict(zip(keys, (20, low, high), strict=True)), dict(zip(keys, (15, 10, 20), strict=True))
-    assert said in task3_checked.compared(a, b, "the other")
+    assert said in answers.compared(a, b, "the other")
 
 
 # -- Networks in use -------------------------------------------------------------------------------

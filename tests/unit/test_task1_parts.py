@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from trainkit import sentences
+from trainkit.answers import task1 as answers
 from trainkit.figures import task1 as figures
 from trainkit.results import Results
 from trainkit.tables import task1
@@ -87,7 +87,7 @@ def test_a_study_without_the_parts_has_empty_tables_and_says_so(study):
         {"mnist-dense-baseline": ("1.1", [0.8], DENSE), "mnist-dense-improved": ("1.1", [0.9], DENSE)}
     )
     assert task1.parts(results) == task1.augmentation(results) == task1.more(results) == []
-    assert sentences.sorted_out([]) == "left out of this study"
+    assert answers.sorted_out([]) == "left out of this study"
     for draw in (figures.parts, figures.augmentation, figures.little_data, figures.stages_and_size):
         assert "left out" in draw(results).axes[0].texts[0].get_text()
 
@@ -152,7 +152,7 @@ def test_a_reference_that_is_left_out_leaves_its_rows_without_a_comparison(study
 
 
 def test_a_sentence_claims_what_survives_the_correction_and_nothing_else(study):
-    said = sentences.sorted_out(task1.of_question(task1.parts(dense(study)), "alone"))
+    said = answers.sorted_out(task1.of_question(task1.parts(dense(study)), "alone"))
     assert said.startswith("more accurate: \u201cmnist dense improved\u201d (+10.17 points")
     assert "no difference was found for \u201cmnist dense shifts\u201d" in said
     assert said.endswith("(3 paired seeds, corrected for 3 comparisons)")
@@ -165,18 +165,18 @@ def test_one_seed_claims_nothing(study):
             "mnist-augment-shifts": ("1.3-parts", [0.9], CONVNET),
         }
     )
-    assert "n=1" in sentences.sorted_out(task1.augmentation(results))
-    assert sentences.mcnemar(results, "mnist-augment-shifts", "mnist-augment-none") == ""
+    assert "n=1" in answers.sorted_out(task1.augmentation(results))
+    assert answers.mcnemar(results, "mnist-augment-shifts", "mnist-augment-none") == ""
 
 
 def test_the_clause_on_images_counts_them_over_the_paired_seeds(study):
-    said = sentences.mcnemar(dense(study), "mnist-dense-longer", "mnist-dense-baseline")
+    said = answers.mcnemar(dense(study), "mnist-dense-longer", "mnist-dense-baseline")
     assert "read 8 test images right" in said and "“mnist dense baseline” 0 (McNemar" in said
 
 
 def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
     def said(seconds: float) -> str:
-        return sentences.equal_seconds(
+        return answers.equal_seconds(
             study(
                 {
                     f"a{seconds}": ("1.4", [0.5], TUNED, {"train_seconds": seconds}),

@@ -6,7 +6,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from trainkit.figures.style import CONTROL, PLAIN
+from trainkit.figures.style import CONTROL, PLAIN, log_x
 
 
 def speeds(rates: pd.DataFrame, breakdown: pd.DataFrame) -> Figure:
@@ -17,7 +17,8 @@ def speeds(rates: pd.DataFrame, breakdown: pd.DataFrame) -> Figure:
     left.barh(rows, rates.ratio - 1, left=1, xerr=spread, color=PLAIN, alpha=0.85, ecolor=CONTROL)
     for row, ratio, high in zip(rows, rates.ratio, rates.ratio_high, strict=True):
         left.annotate(f"{ratio:.2f}", (high, row), (5, 0), textcoords="offset points", va="center")
-    left.set(xscale="log", xlabel="images a second over the usual pipeline's")
+    log_x(left)
+    left.set(xlabel="images a second over the usual pipeline's")
     left.axvline(1, color=CONTROL, lw=1)
     left.set_yticks(rows, list(rates.workload))
     left.invert_yaxis()

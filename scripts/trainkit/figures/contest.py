@@ -8,7 +8,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, curve
+from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, curve, log_x
 from trainkit.optim import schedules
 from trainkit.results import Results
 from trainkit.spec import Schedule
@@ -125,7 +125,7 @@ def budgets(results: Results) -> Figure:
         ax.plot(
             seconds, means, marker="o", ms=5, label=results.first(method).title, **_style(results, method)
         )
-    ax.set(xscale="log", xlabel="training time, s", ylabel="test accuracy, %, mean over seeds")
-    ax.xaxis.set_major_formatter("{x:g}")
+    log_x(ax)
+    ax.set(xlabel="training time, s", ylabel="test accuracy, %, mean over seeds")
     ax.legend(fontsize=8, ncols=2)
     return figure

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
@@ -38,6 +39,14 @@ def curve(ax: plt.Axes, frame: pd.DataFrame, x: str, y: str, label: str, scale: 
     (line,) = ax.plot(runs.x, scale * runs.y, label=label, marker=".", **style)
     if frame.seed.nunique() > 1:
         ax.fill_between(runs.x, scale * runs.low, scale * runs.high, color=line.get_color(), alpha=0.15, lw=0)
+
+
+def log_x(ax: plt.Axes) -> None:
+    """A logarithmic axis with plain numbers (10k, 3M): powers of ten are mathematics, which is off."""
+    ax.set_xscale("log")
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.xaxis.set_minor_formatter(NullFormatter())
 
 
 def accuracy_points(results: Results, names: list[str], ax: plt.Axes) -> None:

@@ -6,13 +6,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import FuncFormatter, NullFormatter
 
-from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, accuracy_points, curve, titled
+from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, accuracy_points, curve, log_x, titled
 from trainkit.results import Results, Rows
 from trainkit.tables import task1 as tables
 
-plain = FuncFormatter(lambda value, _: f"{value:g}")  # powers of ten are mathematics, which is off
 MAIN = ("1.1", "1.2", "1.3", "1.4")
 
 
@@ -31,9 +29,8 @@ def history(results: Results) -> Figure:
     best = max(100 * results.mean(name, "val_accuracy") for name in names)
     if best > 95:
         ax.set_ylim(95, 100)
-    ax.set(xlabel="training time, s", ylabel="validation accuracy, %", xscale="log")
-    ax.xaxis.set_major_formatter(plain)
-    ax.xaxis.set_minor_formatter(NullFormatter())
+    log_x(ax)
+    ax.set(xlabel="training time, s", ylabel="validation accuracy, %")
     ax.legend(fontsize=9)
     return figure
 
@@ -143,7 +140,6 @@ def input_pipeline(frame: pd.DataFrame) -> Figure:
             ax.annotate(f" {value:.2g}", (value, row), va="center", fontsize=9)
         ax.invert_yaxis()
         ax.set_title(f"{name}: {part.microseconds_per_image.sum():.3g} µs an image", loc="left", fontsize=11)
-        ax.set_xscale("log")
-        ax.xaxis.set_major_formatter(plain)
+        log_x(ax)
     ax.set_xlabel("microseconds an image (logarithmic)")
     return figure

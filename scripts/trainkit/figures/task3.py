@@ -7,7 +7,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from trainkit.figures.style import CONTROL, curve, titled
+from trainkit.figures.style import CONTROL, curve, log_x, titled
 from trainkit.results import Results
 from trainkit.tables import task3 as tables
 
@@ -26,7 +26,8 @@ def architectures(results: Results) -> Figure:
             ax.plot(row[column], row.test_accuracy, "o", ms=10, color=color, label=row.title)
             if not isnan(row.test_accuracy_low):
                 ax.plot([row[column]] * 2, [row.test_accuracy_low, row.test_accuracy_high], color=color, lw=2)
-        ax.set(xlabel=label, xscale="log")
+        log_x(ax)
+        ax.set(xlabel=label)
         ax.margins(0.25)
     axes[0].set_ylabel("test accuracy, %")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9)

@@ -1,8 +1,8 @@
-"""The contest's answers in words that say no more than the corrected comparisons support."""
+"""Points 2.2 and 2.3 in words."""
 
 from trainkit import stats
 from trainkit.results import Results, Rows
-from trainkit.tables import contest
+from trainkit.tables import contest as tables
 
 
 def quoted(title: str) -> str:
@@ -65,7 +65,7 @@ def over_budgets(results: Results) -> list[str]:
 
 
 def _by_budget(results: Results) -> dict[str, Rows]:
-    rows = contest.budgets(results)
+    rows = tables.budgets(results)
     labels = dict.fromkeys(row["budget"] for row in rows)
     return {label: [row for row in rows if row["budget"] == label] for label in labels}
 
@@ -81,7 +81,7 @@ def _method(results: Results, row: dict) -> str:
 
 def tuning(results: Results) -> str:
     """What choosing the learning rates cost, beside the contest itself."""
-    rows = contest.tuning(results)
+    rows = tables.tuning(results)
     if not rows:
         return "The learning rates are those of the configuration; nothing was tuned."
     each = len(rows) / len({row["experiment"] for row in rows})
@@ -100,8 +100,8 @@ def surprises(results: Results) -> list[str]:
     found = []
     falling = [
         row
-        for row in contest.equal_time(results)
-        if row.get("difference", 0) < 0 and not contest.slow_weights(results, row["experiment"])
+        for row in tables.equal_time(results)
+        if row.get("difference", 0) < 0 and not tables.slow_weights(results, row["experiment"])
     ]
     if falling:
         worst = falling[-1]
@@ -112,7 +112,7 @@ def surprises(results: Results) -> list[str]:
             f"A schedule is not better as such: {quoted(worst['title'])} ended {-worst['difference']:.2f} "
             f"points below the constant rate in the same time ({sure})."
         )
-    for row in contest.crossed(results):
+    for row in tables.crossed(results):
         if row["experiment"] or row["budget"] or row["pairs"] < 2:
             continue
         verb = "made no difference that was found"
