@@ -76,7 +76,7 @@ def _budget(label: str) -> str:
 
 def _method(results: Results, row: dict) -> str:
     """A contestant's title without its budget's."""
-    return results.first(row["experiment"].partition("-at-")[0]).title
+    return results.first(tables.method_of(row["experiment"])).title
 
 
 def tuning(results: Results) -> str:

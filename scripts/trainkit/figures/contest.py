@@ -50,7 +50,7 @@ def accuracy_against_seconds(results: Results) -> Figure:
     handles: dict[str, Any] = {}
     for ax, (label, names) in zip(axes[0], budgets.items(), strict=True):
         for name in names:
-            title = results.first(name.partition("-at-")[0]).title
+            title = results.first(tables.method_of(name)).title
             curve(ax, results.histories(name), "seconds", "val_accuracy", title, 100, **_style(results, name))
         ax.set(xlabel="training time, s", title=f"budget: {label} of B" if label else "budget: B")
         handles |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
@@ -118,7 +118,7 @@ def budgets(results: Results) -> Figure:
             name
             for names in tables.by_budget(results).values()
             for name in names
-            if name.partition("-at-")[0] == method
+            if tables.method_of(name) == method
         ]
         seconds = [results.mean(name, "seconds.train") for name in names]
         means = [100 * results.mean(name, "test_accuracy") for name in names]

@@ -78,13 +78,18 @@ def by_budget(results: Results) -> dict[str, list[str]]:
     return dict(sorted(labels.items(), key=lambda each: _budget(results, each[1][0])["epochs"]))
 
 
+def method_of(name: str) -> str:
+    """The method that a contestant is, at whatever budget."""
+    return name.partition("-at-")[0]
+
+
 def control_of(results: Results, names: list[str]) -> str | None:
     """The contestant whose time is the budget of all of these."""
     for name in names:
         budget = _budget(results, name)
         reference = budget and budget["reference"]
         for own in names:
-            if reference and own.partition("-at-")[0] == reference:
+            if reference and method_of(own) == reference:
                 return own
     return None
 
@@ -251,7 +256,7 @@ def _crossed_row(results: Results, label: str, kind: str, pairs: list[tuple[str,
         "budget": label,
         "slow_weights": kind,
         "experiment": pairs[0][0],
-        "title": results.first(pairs[0][1]).title,
+        "title": results.first(method_of(pairs[0][1])).title,
         "difference": 100 * difference.mean,
         "difference_low": 100 * difference.low,
         "difference_high": 100 * difference.high,
