@@ -163,7 +163,7 @@ def test_the_profiles_preset_holds_beside_other_config_on_the_command_line(proje
     )
 
 
-LONG = "experiments: {long: {like: mnist-convnet, title: Long enough to be preempted, recipe: {epochs: 150}}}"
+LONG = "experiments: {long: {like: mnist-convnet, title: Long enough to be preempted, recipe: {epochs: 80}}}"
 
 
 def test_a_preempted_training_saves_its_state_and_the_retry_goes_on(
@@ -186,14 +186,14 @@ def test_a_preempted_training_saves_its_state_and_the_retry_goes_on(
             running, env=slurm, capture_output=True, text=True, check=True
         ).stdout.split()
         subprocess.run(["scancel", number], env=slurm, check=True)
-        call.wait(200)
+        call.wait(400)
     finally:
         call.kill()
     printed = (project / "long.log").read_text()
     assert call.returncode == 0, printed
     record = read_record(folder / "record.json")
     assert record.resumed == 1
-    assert record.epochs == 150
+    assert record.epochs == 80
     log = (submission.results / "logs/runs/long/seed-0.log").read_text()
     went_on = re.search(r"goes on after step (\d+)", log)
     assert went_on and int(went_on[1]) >= int(first.name[:9])
