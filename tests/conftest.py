@@ -1,12 +1,20 @@
 """What the workflow's tests share: one smoke study, run once, in a copy of the project."""
 
 import shutil
+import signal
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from project import Project, copy_project, under_ci
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_signals() -> None:
+    """Under `nohup` or behind `&` signals are ignored, and so by what the tests start."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="session")
