@@ -2,16 +2,16 @@
 
 import argparse
 import base64
+import importlib.resources
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
 
-from trainkit import answers, stats, tables
+from trainkit import answers, charts, stats, tables
 from trainkit.errors import run_program
 from trainkit.files import write_text
-from trainkit.optim.schedules import EXPLANATIONS, REASONS
 from trainkit.results import Results, Rows, percent
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "report"
@@ -51,8 +51,8 @@ def render(results: Results, study: Path, preset: str) -> str:
         "seconds": seconds,
         "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
         "figure": lambda name: embed(study / "figures" / name),
-        "explanations": EXPLANATIONS,
-        "reasons": REASONS,
+        "explanations": answers.schedules.EXPLANATIONS,
+        "reasons": answers.schedules.REASONS,
     }
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     equal_time = tables.contest.equal_time(results)
@@ -71,6 +71,9 @@ def render(results: Results, study: Path, preset: str) -> str:
         pipeline=pipeline_facts(pd.read_csv(study / "tables" / "task1.3_input_pipeline.csv")),
         baselines=tables.task2.baselines(results),
         fast=tables.contest.fast_training(results),
+        chart_library=charts.library(),
+        anytime=charts.accuracy_against_seconds(results),
+        table_library=table_library(),
         contest=equal_time,
         contest_answer=answers.contest.equal_time(equal_time),
         contest_tested=answers.contest.any_difference(results),
@@ -158,6 +161,12 @@ def pipeline_facts(frame: pd.DataFrame) -> dict[str, Any]:
         "images": int(frame.images.iloc[0]),
         "rounds": int(frame.rounds.iloc[0]),
     }
+
+
+def table_library() -> str:
+    """DataTables as a JavaScript module, in the form of a data URI."""
+    code = importlib.resources.files("itables").joinpath("html/dt_bundle.js").read_bytes()
+    return f"data:text/javascript;base64,{base64.b64encode(code).decode()}"
 
 
 def embed(path: Path) -> str:

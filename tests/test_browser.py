@@ -1,11 +1,13 @@
-"""The reports in a real browser: no errors, no requests, every link leads somewhere."""
+"""The reports in a real browser: no errors, no requests, every link leads somewhere, tables sort."""
 
+import csv
 import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, sync_playwright
 from project import Project, under_ci
 
@@ -70,6 +72,59 @@ def test_the_page_is_never_wider_than_the_window(smoke: Project, page: Page, wid
     page.set_viewport_size({"width": width, "height": 844})
     opened(page, smoke.results / "report.html")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_no_barrier(smoke: Project, page: Page, scheme: str):
+    page.emulate_media(color_scheme=scheme)
+    opened(page, smoke.results / "report.html")
+    found = Axe().run(page).response["violations"]
+    assert [(each["id"], each["nodes"][0]["html"]) for each in found] == []
+
+
+def test_tables_sort_filter_and_download(smoke: Project, page: Page):
+    opened(page, smoke.results / "report.html")
+    page.wait_for_selector("html[data-ready]")
+    runs = page.get_by_role("region", name="All runs")
+    train = [text.strip() for text in runs.locator("th").all_inner_texts()].index("Train, s") + 1
+    runs.locator(f"th:nth-child({train})").click()
+    seconds = [float(text) for text in runs.locator(f"tbody td:nth-child({train})").all_inner_texts()]
+    assert len(seconds) == 25 and seconds == sorted(seconds)
+
+    runs.get_by_label("Filter").fill("cifar10-shallow")
+    assert runs.locator("tbody tr").count() == 1
+    assert "cifar10-shallow" in runs.locator("tbody tr").inner_text()
+
+    with page.expect_download() as download:
+        runs.get_by_role("button", name="CSV").click()
+    text = Path(download.value.path()).read_text(encoding="utf-8-sig")
+    header, *rows = csv.reader(text.splitlines())
+    assert header[:2] == ["Experiment", "Seed"]
+    assert [row[0] for row in rows if row] == ["cifar10-shallow"]
+
+
+def test_the_legend_hides_and_shows_a_method(smoke: Project, page: Page):
+    opened(page, smoke.results / "report.html")
+    hidden = """() => [...Bokeh.documents[0].all_models]
+        .filter(model => model.type === "GlyphRenderer" && !model.visible).length"""
+    entry = page.locator(".live figure").first.get_by_text("Exponential decay", exact=True)
+    assert page.evaluate(hidden) == 0
+    entry.click()
+    assert page.evaluate(hidden) == 3  # its line, points and band
+    entry.click()
+    assert page.evaluate(hidden) == 0
+
+
+def test_print_shows_still_pictures_and_every_row(smoke: Project, page: Page):
+    opened(page, smoke.results / "report.html")
+    page.wait_for_selector("html[data-ready]")
+    assert page.locator(".live").is_visible() and not page.locator(".still").is_visible()
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator(".still").is_visible() and not page.locator(".live").is_visible()
+    rows = page.get_by_role("region", name="All runs").locator("tbody tr").count()
+    assert rows == len(list(smoke.results.glob("runs/*/seed-*/record.json")))
+    page.emulate_media(media="screen")
 
 
 def test_snakemakes_own_report_shows_the_same_outputs(smoke: Project, page: Page):

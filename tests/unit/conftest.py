@@ -67,7 +67,7 @@ def run_record(
     """A record whose numbers are plain, but for the ``changes``."""
     recipe = {
         "schedule": {"name": schedule},
-        "optimizer": {"lr": 0.1, "lookahead": {"k": 5, "alpha": 0.5} if lookahead else None},
+        "optimizer": {"name": "sgd", "lr": 0.1, "lookahead": {"k": 5, "alpha": 0.5} if lookahead else None},
         "averaging": averaging and {"name": averaging},
         "budget": reference and {"reference": reference, "epochs": 5.0},
     }

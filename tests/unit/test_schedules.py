@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch.optim import lr_scheduler
 
-from trainkit.optim.schedules import EXPLANATIONS, factor, image_size
+from trainkit.answers.schedules import EXPLANATIONS, REASONS
+from trainkit.optim.schedules import factor, image_size
 from trainkit.spec import Recipe, Schedule
 
 NAMES = get_args(Schedule.model_fields["name"].annotation)
@@ -42,7 +43,7 @@ def test_no_schedule_leaves_the_range_from_zero_to_the_peak(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_schedule_is_explained_to_the_reader(name):
-    assert EXPLANATIONS[name]
+    assert EXPLANATIONS[name] and REASONS[name]
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,82 @@
+"""Charts that answer the pointer: the report's, by Bokeh, which brings its own code along."""
+
+import pandas as pd
+from bokeh.embed import components
+from bokeh.models import ColumnDataSource, HoverTool, Legend
+from bokeh.palettes import Turbo256, linear_palette
+from bokeh.plotting import figure
+from bokeh.resources import Resources
+
+from trainkit.results import Results
+from trainkit.tables import contest
+
+DASHES = {"": "solid", "Lookahead": "dashed", "EMA": "dotted", "tail average": "dotdash"}
+COLORS = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#949494", "#56b4e9"]  # seaborn's
+
+
+def library() -> str:
+    """Bokeh's own code as a script element, for a page without a network."""
+    return Resources(mode="inline", components=["bokeh"]).render_js()
+
+
+def accuracy_against_seconds(results: Results) -> list[dict[str, str]]:
+    """Validation accuracy at any time, a chart a budget: ``title``, ``script`` and ``div`` of each."""
+    charts = []
+    for label, names in contest.by_budget(results).items():
+        script, div = components(_curves(results, names))
+        charts.append({"title": f"{label} of B" if label else "B", "script": script, "div": div})
+    return charts
+
+
+def _curves(results: Results, names: list[str]) -> figure:
+    """Each method's mean over seeds with a band from the lowest to the highest; the legend toggles them."""
+    schedules = dict.fromkeys(_schedule(results, name) for name in names)
+    many = len(schedules) > len(COLORS)
+    palette = linear_palette(Turbo256, len(schedules)) if many else COLORS
+    colors = dict(zip(schedules, palette, strict=False))
+    plot = figure(
+        height=380 + 12 * len(names), sizing_mode="stretch_width", tools="xpan,xwheel_zoom,box_zoom,reset",
+        active_scroll=None, active_drag=None, toolbar_location="above",
+        x_axis_label="training time, s", y_axis_label="validation accuracy, %",
+    )  # fmt: skip
+    entries, lines = [], []
+    for name in names:
+        source = ColumnDataSource(curve(results, name).to_dict("list"))
+        color = colors[_schedule(results, name)]
+        band = plot.varea("seconds", "low", "high", source=source, color=color, alpha=0.13)
+        dash = DASHES[contest.slow_weights(results, name)]
+        line = plot.line("seconds", "mean", source=source, color=color, line_width=2, line_dash=dash)
+        dots = plot.scatter("seconds", "mean", source=source, color=color, size=5)
+        entries.append((results.first(contest.method_of(name)).title, [line, dots, band]))
+        lines.append(dots)
+    plot.add_layout(
+        Legend(
+            items=entries, click_policy="hide", ncols=2, label_text_font_size="9pt", border_line_alpha=0,
+            spacing=0, location="top_left",
+        ),
+        "below",
+    )  # fmt: skip
+    plot.add_tools(HoverTool(renderers=lines, tooltips=[
+        ("method", "@title"), ("run", "@experiment, n=@n"), ("recipe", "@recipe"),
+        ("epoch", "@epoch"), ("seconds", "@seconds{0.00}"),
+        ("accuracy", "@mean{0.00}% (@low{0.00} to @high{0.00})"),
+    ]))  # fmt: skip
+    plot.toolbar.logo = None
+    return plot
+
+
+def curve(results: Results, name: str) -> pd.DataFrame:
+    """An experiment's validation accuracy, in percent, by epoch: mean, lowest and highest of its seeds."""
+    run, history = results.first(name), results.histories(name)
+    points = history.groupby("epoch").agg(
+        seconds=("seconds", "mean"), mean=("val_accuracy", "mean"),
+        low=("val_accuracy", "min"), high=("val_accuracy", "max"), n=("seed", "nunique"),
+    ).reset_index()  # fmt: skip
+    points[["mean", "low", "high"]] *= 100
+    optimizer = run.spec["recipe"]["optimizer"]["name"]
+    recipe = f"{optimizer}, peak rate {run.learning_rate:.3g}, batch {run.batch_size}"
+    return points.assign(title=run.title, experiment=name, recipe=recipe)
+
+
+def _schedule(results: Results, name: str) -> str:
+    return str(results.first(name).spec["recipe"]["schedule"])
