@@ -4,7 +4,9 @@ rule galleries:
         record=lambda wildcards: first_record(GALLERIES[wildcards.task]),
         data=lambda wildcards: ancient(f"<data>/{SPECS[GALLERIES[wildcards.task]].dataset}.safetensors"),
     output:
-        report_figures("{task}_confusion.svg", "{task}_misclassified.png", "{task}_augmented.png"),
+        report_figures(
+            "{task}_confusion.svg", "{task}_misclassified.png", "{task}_augmented.png", "{task}_filters.png"
+        ),
     log:
         "<results>/logs/{task}_galleries.log",
     wildcard_constraints:
@@ -52,7 +54,8 @@ rule study_report:
     params:
         code=code_digest("make_report.py"),
         preset=STUDY.preset,
+        left_out=STUDY.left_out,
         study=folder_of_output,
     shell:
         "python scripts/make_report.py --records {input.records} --study {params.study}"
-        " --preset {params.preset} --out {output} 2>&1 | tee {log}"
+        " --preset {params.preset} --left-out {params.left_out} --out {output} 2>&1 | tee {log}"

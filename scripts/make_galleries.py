@@ -1,4 +1,4 @@
-"""Draw the figures that show images: augmented ones, confusion matrices, misread ones."""
+"""Draw the figures that show images: augmented ones, confusion matrices, misread ones, filters."""
 
 import argparse
 from pathlib import Path
@@ -24,6 +24,7 @@ def main() -> None:
         "confusion.svg": galleries.confusion(record, folder),
         "misclassified.png": galleries.misclassified(record, folder, data["test_images"]),
         "augmented.png": galleries.augmented(record, data["train_images"]),
+        "filters.png": galleries.filters(record, folder),
     }
     for name, figure in drawn.items():
         save(figure, Path(f"{args.prefix}_{name}"))

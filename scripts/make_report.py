@@ -9,7 +9,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from trainkit import answers, charts, stats, tables
+from trainkit import answers, charts, provenance, stats, tables
 from trainkit.errors import run_program
 from trainkit.files import write_text
 from trainkit.results import Results, Rows, percent
@@ -23,13 +23,14 @@ def main() -> None:
     parser.add_argument("--records", nargs="+", type=Path, required=True)
     parser.add_argument("--study", type=Path, required=True, help="the study's results folder")
     parser.add_argument("--preset", required=True, help="the preset that was run")
+    parser.add_argument("--left-out", nargs="*", default=[], help="experiments that this study does not run")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     results = Results(args.records)
-    write_text(args.out, render(results, args.study, args.preset))
+    write_text(args.out, render(results, args.study, args.preset, args.left_out))
 
 
-def render(results: Results, study: Path, preset: str) -> str:
+def render(results: Results, study: Path, preset: str, left_out: list[str]) -> str:
     """The report as HTML, from records, tables and figures alone."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
@@ -60,6 +61,10 @@ def render(results: Results, study: Path, preset: str) -> str:
     return environment.get_template("report.html.j2").render(
         study=study.name,
         preset=preset,
+        left_out=left_out,
+        timeline=charts.timeline(results),
+        spent=provenance.where_the_time_went(results),
+        span=provenance.span(results),
         hardware=pd.read_csv(study / "tables" / "task2.1.1_hardware.csv").to_dict("records"),
         run=run,
         runs=[record for runs in results.runs.values() for record in runs],

@@ -118,10 +118,10 @@ def test_the_legend_hides_and_shows_a_method(smoke: Project, page: Page):
 def test_print_shows_still_pictures_and_every_row(smoke: Project, page: Page):
     opened(page, smoke.results / "report.html")
     page.wait_for_selector("html[data-ready]")
-    assert page.locator(".live").is_visible() and not page.locator(".still").is_visible()
+    assert page.locator(".live").first.is_visible() and not page.locator(".still").is_visible()
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator(".still").is_visible() and not page.locator(".live").is_visible()
+    assert page.locator(".still").is_visible() and not page.locator(".live").first.is_visible()
     rows = page.get_by_role("region", name="All runs").locator("tbody tr").count()
     assert rows == len(list(smoke.results.glob("runs/*/seed-*/record.json")))
     page.emulate_media(media="screen")

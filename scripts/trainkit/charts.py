@@ -7,6 +7,7 @@ from bokeh.palettes import Turbo256, linear_palette
 from bokeh.plotting import figure
 from bokeh.resources import Resources
 
+from trainkit import provenance
 from trainkit.results import Results
 from trainkit.tables import contest
 
@@ -26,6 +27,26 @@ def accuracy_against_seconds(results: Results) -> list[dict[str, str]]:
         script, div = components(_curves(results, names))
         charts.append({"title": f"{label} of B" if label else "B", "script": script, "div": div})
     return charts
+
+
+def timeline(results: Results) -> dict[str, str]:
+    """What ran when: a bar a run, a row a task."""
+    frame = provenance.timeline(results)
+    tasks = sorted(frame.task.unique())
+    plot = figure(
+        height=110 + 40 * len(tasks), sizing_mode="stretch_width",
+        x_axis_type="datetime", y_range=tasks[::-1],
+        tools="xpan,xwheel_zoom,reset", active_scroll=None, active_drag=None, x_axis_label="time (UTC)",
+    )  # fmt: skip
+    for task, color in zip(tasks, COLORS, strict=False):
+        source = ColumnDataSource(frame[frame.task == task].to_dict("list"))
+        plot.hbar("task", 0.7, right="end", left="start", source=source, color=color, line_color="white")
+    plot.add_tools(HoverTool(tooltips=[
+        ("run", "@experiment, seed @seed"), ("seconds", "@seconds{0.0}"), ("validation", "@accuracy{0.00}%"),
+    ]))  # fmt: skip
+    plot.ygrid.visible, plot.toolbar.logo = False, None
+    script, div = components(plot)
+    return {"script": script, "div": div}
 
 
 def _curves(results: Results, names: list[str]) -> figure:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AnyHttpUrl, Field, ValidationError, model_validator
+from pydantic import AnyHttpUrl, Field, PrivateAttr, ValidationError, model_validator
 
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
@@ -133,6 +133,7 @@ class Study(Strict):
     benchmark: Benchmark
     contest: Contest = Contest()
     experiments: dict[Name, Experiment] = Field(min_length=1)
+    _left_out: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
     def _references(self) -> Self:
@@ -198,6 +199,11 @@ class Study(Strict):
     def of_task(self, *tasks: str) -> list[str]:
         """Names of the experiments of the given tasks, in the order of the configuration."""
         return [name for name, e in self.experiments.items() if e.task in tasks]
+
+    @property
+    def left_out(self) -> list[str]:
+        """The experiments that a preset or the command line leaves out, by name."""
+        return self._left_out
 
     def to_verify(self, finished: list[tuple[str, int]]) -> list[tuple[str, int]]:
         """``verify_runs`` of the finished runs, each an experiment and a seed.
@@ -324,9 +330,11 @@ def load_study(
     contestants = _contestants(whole, experiments, contest, left_out)
     merged["experiments"] = {k: v for k, v in (whole | contestants).items() if k not in left_out}
     try:
-        return Study.model_validate(merged)
+        study = Study.model_validate(merged)
     except ValidationError as error:
         raise StudyError(_explain(error, layers)) from error
+    study._left_out = sorted(left_out)
+    return study
 
 
 def read_yaml(path: Path, shown: str) -> dict[str, Any]:

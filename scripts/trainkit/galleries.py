@@ -86,6 +86,23 @@ def augmented(record: RunRecord, images: np.ndarray, count: int = 10) -> Figure:
     return figure
 
 
+def filters(record: RunRecord, folder: Path) -> Figure:
+    """The first layer's convolution kernels, each scaled to its own range, with the strongest first."""
+    channels = len(datasets.MEAN[record.dataset])
+    weights = load_file(folder / "model.safetensors").values()
+    kernels = next(w for w in weights if w.ndim == 4 and w.shape[1] == channels and w.shape[2] > 1)
+    kernels = kernels[np.argsort(-np.abs(kernels).sum((1, 2, 3)))][:32].transpose(0, 2, 3, 1)
+    columns = min(16, len(kernels))
+    rows = -(-len(kernels) // columns)
+    figure, axes = plt.subplots(rows, columns, figsize=(10, 0.75 * rows), squeeze=False)
+    for ax, kernel in zip(axes.flat, kernels, strict=False):
+        low, high = kernel.min(), kernel.max()
+        _show(ax, (kernel - low) / max(high - low, 1e-12))
+    for ax in axes.flat:
+        ax.axis("off")
+    return figure
+
+
 def _show(ax: plt.Axes, picture: np.ndarray) -> None:
     ax.imshow(picture.squeeze(), cmap="gray_r" if picture.shape[-1] == 1 else None)
     ax.grid(False)

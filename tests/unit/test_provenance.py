@@ -1,0 +1,43 @@
+"""When runs were made, where the time went, and what was left out."""
+
+import pandas as pd
+import pytest
+
+from trainkit import provenance
+from trainkit.config import load_study
+from trainkit.results import Results
+
+
+@pytest.fixture
+def results(write_run) -> Results:
+    return Results(
+        [
+            write_run(
+                "cifar10-resnet", task="2.1.3", train_seconds=30.0, finished="2024-01-01T00:01:40+00:00"
+            ),
+            write_run("mnist-convnet", 0, finished="2024-01-01T00:00:20+00:00"),
+            write_run("mnist-convnet", 1, finished="2024-01-01T00:00:40+00:00"),
+        ]
+    )
+
+
+def test_a_run_starts_its_seconds_before_its_end_and_the_first_comes_first(results):
+    frame = provenance.timeline(results)
+    assert list(frame.experiment) == ["mnist-convnet", "mnist-convnet", "cifar10-resnet"]
+    assert list(frame.task) == ["Task 1", "Task 1", "Task 2"]
+    assert frame.start[2] == pd.Timestamp("2024-01-01T00:01:06")
+    assert provenance.span(results) == 100 - 6
+
+
+def test_the_seconds_of_all_runs_add_up(results):
+    first, second, everything = provenance.where_the_time_went(results)
+    assert (first["task"], first["runs"], first["train"], first["total"]) == ("Task 1", 2, 20, 28)
+    assert (second["task"], second["runs"], second["train"], second["total"]) == ("Task 2", 1, 30, 34)
+    assert (everything["task"], everything["runs"], everything["total"]) == ("All", 3, 62)
+
+
+def test_a_study_knows_what_it_leaves_out(root):
+    whole = load_study(root, {"preset": "gpu"}).left_out
+    assert "mnist-stages-1" not in whole
+    overrides = {"preset": "gpu", "experiments": {"mnist-stages-1": None}}
+    assert load_study(root, overrides).left_out == sorted([*whole, "mnist-stages-1"])
