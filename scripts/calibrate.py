@@ -5,6 +5,7 @@ slows both alike.
 """
 
 import argparse
+import time
 from pathlib import Path
 from statistics import median
 
@@ -17,7 +18,9 @@ from trainkit.files import read_json, write_json
 from trainkit.progress import print_line
 from trainkit.spec import RunSpec
 
-ROUNDS, STEPS = 9, 8
+STEPS = 8  # a round
+ROUNDS = range(5, 10)  # at least and at most, as ``SECONDS`` allow
+SECONDS = 8.0
 
 
 def main() -> None:
@@ -31,7 +34,7 @@ def main() -> None:
     args = parser.parse_args()
     hardware = read_json(args.hardware)
     trainers = []
-    for text in (args.spec, args.reference):
+    for text in dict.fromkeys((args.spec, args.reference)):  # the reference's own: once
         spec = from_random_weights(RunSpec.model_validate_json(text))
         device = devices.acquire(args.threads, spec.deterministic, hardware)
         numerics = devices.numerics(spec, hardware)
@@ -42,19 +45,21 @@ def main() -> None:
         seconds_per_step(trainer)
         trainer.finish()
     rounds, finishes = [], []
-    for _ in range(ROUNDS):
-        rounds.append([seconds_per_step(trainer) for trainer in trainers])
+    began = time.perf_counter()
+    while len(rounds) < ROUNDS[0] or (len(rounds) < ROUNDS[-1] and time.perf_counter() < began + SECONDS):
+        seconds = [seconds_per_step(trainer) for trainer in trainers]
+        rounds.append((seconds[0], seconds[-1]))
         clock = Clock(trainers[0].device)
         trainers[0].finish()
         finishes.append(clock.lap() / rounds[-1][1])
     ratios = [own / reference for own, reference in rounds]
     facts = {
-        "rounds": ROUNDS,
+        "rounds": len(rounds),
         "steps_per_round": STEPS,
         "seconds_per_step": median(own for own, _ in rounds),
         "reference_seconds_per_step": median(reference for _, reference in rounds),
-        "reference_steps_per_epoch": trainers[1].steps_per_epoch,
-        "ratio": 1.0 if args.spec == args.reference else median(ratios),
+        "reference_steps_per_epoch": trainers[-1].steps_per_epoch,
+        "ratio": median(ratios),
         "finish_in_reference_steps": median(finishes),
         "ratio_low": min(ratios),
         "ratio_high": max(ratios),
@@ -62,7 +67,7 @@ def main() -> None:
     write_json(args.out, facts)
     print_line(
         f"calibration {args.out.stem}: {facts['ratio']:.3f} of the reference's step "
-        f"({facts['ratio_low']:.3f} to {facts['ratio_high']:.3f} in {ROUNDS} rounds)"
+        f"({facts['ratio_low']:.3f} to {facts['ratio_high']:.3f} in {len(rounds)} rounds)"
     )
 
 
