@@ -9,7 +9,7 @@ ARGS ?=
 SHELL := /bin/bash
 
 .DEFAULT_GOAL := help
-.PHONY: help install run watch compare test lint format schema constraints clean
+.PHONY: help install run watch compare pictures test lint format schema constraints clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 22
@@ -25,6 +25,9 @@ watch: $(VENV)/.installed ## watch a running study; STUDY=results/cpu (default: 
 compare: $(VENV)/.installed ## compare two studies: A=results/x B=results/y
 	@$(if $(and $(A),$(B)),$(BIN)/python scripts/compare_studies.py $(A) $(B) $(ARGS),\
 	  echo "error: name two studies: make compare A=results/x B=results/y" >&2; exit 2)
+
+pictures: $(VENV)/.installed-dev ## take the README's pictures from a finished study: STUDY=results/cpu
+	@$(BIN)/python docs/make_pictures.py $(or $(STUDY),results/cpu)
 
 test: $(VENV)/.installed-dev ## run all checks: formatting, lint, unit, workflow and browser tests
 	$(MAKE) --no-print-directory lint

@@ -44,6 +44,7 @@ def render(results: Results, study: Path, preset: str, left_out: list[str]) -> s
         "mean": results.mean,
         "first": results.first,
         "of_task": results.of_task,
+        "runs_of": lambda name: results.runs[name],
         "compare": lambda a, b, family=(): compare(results, a, b, family),
         "mcnemar": lambda a, b: answers.task1.mcnemar(results, a, b),
         "equal_seconds": lambda a, b: answers.task1.equal_seconds(results, a, b),
