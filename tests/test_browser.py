@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -125,6 +127,17 @@ def test_print_shows_still_pictures_and_every_row(smoke: Project, page: Page):
     rows = page.get_by_role("region", name="All runs").locator("tbody tr").count()
     assert rows == len(list(smoke.results.glob("runs/*/seed-*/record.json")))
     page.emulate_media(media="screen")
+
+
+def test_the_comparison_of_two_studies_opens_and_axe_finds_no_barrier(
+    smoke: Project, editable: Project, page: Page
+):
+    out, program = editable.folder / "compare.html", smoke.folder / "scripts/compare_studies.py"
+    command = [sys.executable, program, smoke.results, editable.results, "--out", out]
+    subprocess.run(command, check=True, capture_output=True)
+    assert opened(page, out) == ([], [])
+    assert page.locator("#accuracy tbody tr").count() >= 20
+    assert Axe().run(page).response["violations"] == []
 
 
 def test_snakemakes_own_report_shows_the_same_outputs(smoke: Project, page: Page):

@@ -35,6 +35,7 @@ RECIPES = {
     "resized": recipe(resize=[{"until": 0.99, "pixels": 16}], averaging={"name": "ema"}),
     "alternating flips": recipe(augment=Augment(flip="alternating")),
     "one-cycle": recipe(schedule={"name": "one-cycle"}),
+    "seldom validated": recipe(validate_every=2),
     "convergence": recipe(
         until={"patience": 2, "max_epochs": 4},
         schedule={"name": "plateau", "patience": 1},
