@@ -220,11 +220,11 @@ def _row(a: Side, b: Side, name: str) -> Row:
     return Row(
         name,
         other.title,
-        stats.mean_interval(list(a.by_seed(name, "test_accuracy").values())),
-        stats.mean_interval(list(b.by_seed(name, "test_accuracy").values())),
+        stats.mean_interval(list(a.by_seed(name, "judged_accuracy").values())),
+        stats.mean_interval(list(b.by_seed(name, "judged_accuracy").values())),
         shared,
         _unpaired(a.runs[name].keys() - shared, b.runs[name].keys() - shared),
-        stats.paired_difference(b.by_seed(name, "test_accuracy"), a.by_seed(name, "test_accuracy")),
+        stats.paired_difference(b.by_seed(name, "judged_accuracy"), a.by_seed(name, "judged_accuracy")),
         *(stats.mean_interval(list(part.values())) for part in seconds),
         _ratio(*seconds),
         spec_changes(one, other),
@@ -257,6 +257,8 @@ def _flags(a: Side, b: Side, name: str) -> list[str]:
     """What a reader must know before comparing the two sides of an experiment."""
     one, other = a.first(name), b.first(name)
     flags = []
+    if one.test_accuracy is None or other.test_accuracy is None:
+        flags.append("validation accuracy: a trial is not tested")
     if one.data_sha256 != other.data_sha256:
         flags.append("other data")
     if one.test_images != other.test_images:

@@ -208,8 +208,11 @@ class Study(Strict):
     def to_verify(self, finished: list[tuple[str, int]]) -> list[tuple[str, int]]:
         """``verify_runs`` of the finished runs, each an experiment and a seed.
 
-        Always the same ones of the same choice, and of as many experiments as possible.
+        Always the same ones of the same choice, and of as many experiments as possible. Trials,
+        which have no test to repeat, are left out.
         """
+        trials = self.of_task("2.3-trials")
+        finished = [run for run in finished if run[0] not in trials]
         ranked, before = [], dict.fromkeys(self.experiments, 0)
         for run in sorted(finished, key=lambda run: digest_of(run)):
             ranked.append((before[run[0]], run))

@@ -84,6 +84,11 @@ class RunRecord(BaseModel):
     hardware: dict[str, Any]
     finished: str
 
+    @property
+    def judged_accuracy(self) -> float:
+        """The test accuracy; of a trial, which is not tested, the validation accuracy."""
+        return self.val_accuracy if self.test_accuracy is None else self.test_accuracy
+
     def identity(self) -> dict[str, str]:
         """Digests of what made this record: its spec, its code, its data."""
         return identity(self.spec, self.code_digest, self.data_sha256)

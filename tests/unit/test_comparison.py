@@ -52,6 +52,15 @@ def test_the_difference_is_b_less_a_over_the_seeds_that_both_have(study):
     assert row.unpaired == "unpaired seeds: 2 of A only"
 
 
+def test_trials_which_are_not_tested_are_compared_on_validation_images(study):
+    a = study("a", (NAME, 0, {"test_accuracy": None, "test_loss": None, "val_accuracy": 0.5}))
+    b = study("b", (NAME, 0, {"test_accuracy": None, "test_loss": None, "val_accuracy": 0.6}))
+    (row,) = compare(a, b).rows
+    assert (row.a.mean, row.b.mean) == (0.5, 0.6)
+    assert "validation accuracy: a trial is not tested" in row.flags
+    assert "validation accuracy: a trial is not tested" in page(a, b)
+
+
 def test_seeds_that_are_not_shared_are_not_compared(study):
     a = study("a", (NAME, 0, {"test_accuracy": 0.1}))
     b = study("b", (NAME, 1, {"test_accuracy": 0.9}))

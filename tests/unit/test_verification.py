@@ -102,3 +102,4 @@ def test_a_sample_is_always_the_same_and_of_as_many_experiments_as_possible(root
     few = study.to_verify([(NAME, 0), (NAME, 1), ("cifar10-resnet", 5)])
     assert {name for name, _ in few[:2]} == {NAME, "cifar10-resnet"} and len(few) == 3
     assert study.to_verify([(NAME, 0)]) == [(NAME, 0)]
+    assert study.to_verify([(name, 1000) for name in study.of_task("2.3-trials")]) == []
