@@ -1,5 +1,6 @@
 """Disks that are full or read-only, workers that the kernel kills: nothing half-written, nothing lost."""
 
+import contextlib
 import json
 import os
 import signal
@@ -112,11 +113,11 @@ def test_a_worker_that_the_kernel_kills_fails_its_job_and_the_next_call_goes_on(
 
 
 def worker(snakemake: int) -> int:
-    """The process that trains, below a call of Snakemake."""
-    for _ in range(600):
+    """The process that trains, below a call of Snakemake, as soon as it is there."""
+    for _ in range(1200):
         for process in psutil.Process(snakemake).children(recursive=True):
-            if process.name() == "train.py" or process.cmdline()[1:2] == ["scripts/train.py"]:
-                time.sleep(1)
-                return process.pid
-        time.sleep(0.05)
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == "train.py" or process.cmdline()[1:2] == ["scripts/train.py"]:
+                    return process.pid
+        time.sleep(0.02)
     raise AssertionError("no training began")

