@@ -39,6 +39,7 @@ localrules:
     task1_tables,
     task1_parts_tables,
     task1_figures,
+    task1_feature_map,
     task2_tables,
     task2_figures,
     task3_tables,
@@ -53,8 +54,9 @@ localrules:
     study_report,
 
 
-# Local jobs start from processes that have imported PyTorch; printed commands run by hand as they are.
+# The graph of rules is drawn in the report. Local jobs start from processes that have imported PyTorch; printed commands run by hand as they are.
 onstart:
+    write_json(Path("results", STUDY.study, "rules.json"), rule_graph(workflow.dag))
     if STUDY.warm_start and workflow.local_exec and not workflow.deployment_settings.deployment_method:
         shell.prefix(warm.shell_prefix())
 
@@ -63,7 +65,8 @@ onerror:
     print(
         f"A job failed. Its own line begins with `error:` above; results/{STUDY.study}/logs has all of them. "
         "Where a job was Killed without such a line, the kernel did it, most often for want of memory. "
-        "Nothing is lost: the same command goes on from here.",
+        "Nothing is lost: the same command goes on from here; with finished_only=true after --config "
+        "it makes a report of the runs that are there.",
         file=sys.stderr,
     )
 
@@ -79,6 +82,7 @@ rule task1:
         rules.task1_tables.output,
         rules.task1_parts_tables.output,
         rules.task1_figures.output,
+        rules.task1_feature_map.output,
 
 
 rule task2:

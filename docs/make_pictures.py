@@ -1,4 +1,4 @@
-"""Take the README's pictures from a finished study: `make pictures STUDY=results/cpu`."""
+"""Take the README's pictures, and the answers in words, from a finished study: `make pictures`."""
 
 import argparse
 import shutil
@@ -8,7 +8,7 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 FOLDER = Path(__file__).resolve().parent
-PICTURES = {"report": "header", "contest": ".live", "league": "[id='t3.equal']", "time": "#time"}
+PICTURES = {"report": "header", "contest": ".live[role=group]", "league": "[id='t3.equal']", "time": "#time"}
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
 
 
@@ -29,6 +29,8 @@ def main() -> None:
         page.wait_for_function("Bokeh.documents.length > 0")
         for name, place in PICTURES.items():
             take(page, name, place)
+        (FOLDER / "answers.md").write_text(answers(page))
+        print("docs/answers.md")
         browser.close()
 
 
@@ -37,6 +39,29 @@ def take(page: Page, name: str, place: str) -> None:
     page.wait_for_timeout(500)
     page.screenshot(path=FOLDER / f"{name}.png")
     print(f"docs/{name}.png")
+
+
+def answers(page: Page) -> str:
+    """The findings and each point's answer as Markdown, word by word."""
+    parts = page.evaluate(
+        """() => [...document.querySelectorAll(
+            'header p, #findings li, main h2, main h3[id], .answer p, .answer li')].map(node => {
+          const point = node.querySelector(':scope > .point');
+          const kept = part => part !== point && (!point || part.nodeName !== 'A');
+          const words = [...node.childNodes].filter(kept);
+          const text = words.map(part => part.textContent).join("");
+          return [node.tagName, point ? point.textContent : "", text];
+        })"""
+    )
+    marks = {"H2": "## ", "H3": "### ", "LI": "- "}
+    lines = [
+        "# What the report says",
+        "The answers of the study whose pictures are here, word by word (`make pictures`).",
+    ]
+    for tag, point, text in parts:
+        words = " ".join(f"{point} {text}".split()).replace("*", r"\*")
+        lines.append(f"{marks.get(tag, '')}{words}")
+    return "\n\n".join(lines) + "\n"
 
 
 if __name__ == "__main__":

@@ -44,4 +44,4 @@ rule benchmark_tables:
         folder=folder_of_output,
     shell:
         "python scripts/make_benchmark.py --facts {input} --tables {params.folder}"
-        " --figure {output.figure} 2>&1 | tee {log}"
+        " --figure {output.figure[0]} 2>&1 | tee {log}"

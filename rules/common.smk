@@ -13,7 +13,7 @@ import warm
 from trainkit.config import load_study
 from trainkit.digest import code_digest, run_digest
 from trainkit.errors import StudyError
-from trainkit.files import sha256_of_file
+from trainkit.files import sha256_of_file, write_json
 from trainkit.lease import share
 from trainkit.record import identity
 from trainkit.spec import IN_ALL, FeatureSpec
@@ -46,12 +46,26 @@ def names_of(*tasks):
     return "|".join(STUDY.of_task(*tasks)) or "(?!)"
 
 
+def runs_of(*tasks):
+    """All seeds of the experiments of these tasks, each an experiment and a seed."""
+    return [(name, seed) for name in STUDY.of_task(*tasks) for seed in STUDY.experiments[name].seeds]
+
+
 def records_of(*tasks):
-    """The records of all seeds of the experiments of these tasks."""
+    """The records of these tasks' runs; of those that are there, where nothing is to be trained."""
     return [
         f"<results>/runs/{name}/seed-{seed}/record.json"
-        for name in STUDY.of_task(*tasks)
-        for seed in STUDY.experiments[name].seeds
+        for name, seed in runs_of(*tasks)
+        if not STUDY.finished_only or finished_record(name, seed).exists()
+    ]
+
+
+def missing_runs():
+    """The runs that a report on what is there lacks."""
+    return [
+        f"{name}/seed-{seed}"
+        for name, seed in runs_of(*IN_ALL)
+        if STUDY.finished_only and not finished_record(name, seed).exists()
     ]
 
 
@@ -84,6 +98,11 @@ def league_networks():
     """The league's experiments of different networks: what differs in training alone is left out."""
     first = {SPECS[name].model.model_dump_json(): name for name in reversed(STUDY.of_task("3-more"))}
     return [name for name in STUDY.of_task("3-more") if name in first.values()]
+
+
+def if_trained(names, outputs):
+    """Outputs that need trained networks; none where none of these is there."""
+    return outputs if first_records(names) else []
 
 
 def model_file(experiment):
@@ -190,8 +209,18 @@ def verified_originals(wildcards):
     return [sha256_of_file(finished_record(name, seed)) for name, seed in to_verify()]
 
 
+def rule_graph(dag):
+    """How many jobs each rule has, and which rules it needs."""
+    jobs, needs = {}, {}
+    for job in dag.jobs:
+        jobs[job.rule.name] = jobs.get(job.rule.name, 0) + 1
+        needs.setdefault(job.rule.name, set()).update(other.rule.name for other in dag.job_dependencies(job))
+    return {"jobs": jobs, "needs": {rule: sorted(others) for rule, others in sorted(needs.items())}}
+
+
 # -- The report ----------------------------------------------------------------------------
 
+TRANSFER = ["mnist-transfer-finetuned", "mnist-transfer-scratch"]
 GALLERIES = {"task1": "mnist-convnet-augmented", "task2": "cifar10-resnet"}
 REPORT_TEMPLATES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "report").glob("*.*"))
 CATEGORIES = {
@@ -210,9 +239,15 @@ def first_record(experiment):
     return f"<results>/runs/{experiment}/seed-{seed}/record.json"
 
 
+def first_records(experiments):
+    """The same of several, but for those that are missing."""
+    there = records_of(*IN_ALL)
+    return [first_record(name) for name in experiments if first_record(name) in there]
+
+
 def report_figures(*names):
-    """Figures as outputs that `snakemake --report` shows."""
-    return [_shown(f"<results>/figures/{name}", "figure") for name in names]
+    """Figures as outputs that `snakemake --report` shows, and their captions."""
+    return _shown("figures", names)
 
 
 def on_demand_results():
@@ -229,17 +264,24 @@ def on_demand_results():
 
 def report_tables(*names):
     """Tables as outputs; `snakemake --report` shows the HTML twin, for it has no viewer for CSV."""
-    return [_shown(f"<results>/tables/{name}.html", "table") for name in names]
+    return _shown("tables", [f"{name}.html" for name in names])
 
 
-def _shown(path, kind):
-    """A path `taskN[.point]_name`, with category, labels and its caption in report/captions/."""
-    stem = Path(path).stem
-    task, _, name = stem.partition("_")
-    caption = name if task == "{task}" else stem
-    return report(
-        path,
-        category=CATEGORIES.get(task.split(".")[0], "Examples, {task}"),
-        labels={"point": task.removeprefix("task"), kind: name.replace("_", " ")},
-        caption=f"../report/captions/{caption}.rst",
-    )
+def _shown(folder, names):
+    """Outputs `taskN[.point]_name` with category and labels, and the captions that lie beside them."""
+    outputs = []
+    for name in names:
+        stem = Path(name).stem
+        task, _, title = stem.partition("_")
+        kind = folder.removesuffix("s")
+        shown = dict(
+            category=CATEGORIES.get(task.split(".")[0], "Examples, {task}"),
+            labels={"point": task.removeprefix("task"), kind: title.replace("_", " ")},
+        )
+        if task == "{task}":  # Snakemake expands no wildcards in a caption's path
+            caption, beside = ROOT / "report" / "captions" / f"{title}.rst", []
+        else:
+            caption = Path("results", STUDY.study, folder, f"{stem}.rst").absolute()
+            beside = [f"<results>/{folder}/{stem}.rst"]
+        outputs += [report(f"<results>/{folder}/{name}", caption=str(caption), **shown), *beside]
+    return outputs

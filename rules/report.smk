@@ -36,9 +36,12 @@ rule study_report:
         league=[
             rules.task3_league_tables.output,
             rules.task3_league_figure.output,
-            rules.task3_inference.output,
+            if_trained(league_networks(), rules.task3_inference.output),
         ],
-        galleries=expand(rules.galleries.output, task=GALLERIES),
+        galleries=[
+            if_trained([name], expand(rules.galleries.output, task=task)) for task, name in GALLERIES.items()
+        ],
+        feature_map=if_trained(TRANSFER, rules.task1_feature_map.output),
         on_demand=on_demand_results(),
         templates=REPORT_TEMPLATES,
     output:
@@ -55,7 +58,9 @@ rule study_report:
         code=code_digest("make_report.py"),
         preset=STUDY.preset,
         left_out=STUDY.left_out,
+        missing=missing_runs(),
         study=folder_of_output,
     shell:
         "python scripts/make_report.py --records {input.records} --study {params.study}"
-        " --preset {params.preset} --left-out {params.left_out} --out {output} 2>&1 | tee {log}"
+        " --preset {params.preset} --left-out {params.left_out}"
+        " --missing {params.missing} --out {output} 2>&1 | tee {log}"

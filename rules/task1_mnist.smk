@@ -118,3 +118,23 @@ rule task1_figures:
     shell:
         "python scripts/make_figures.py task1 --records {input.records}"
         " --input-pipeline {input.profile} --out {params.folder} 2>&1 | tee {log}"
+
+
+# What the pretrained base makes of test digits: as it came, fine-tuned, and trained from random weights.
+rule task1_feature_map:
+    input:
+        records=first_records(TRANSFER),
+        data=ancient("<data>/mnist.safetensors"),
+        weights=ancient("<data>/efficientnet_lite0.pth"),
+        weights_manifest="<data>/efficientnet_lite0.json",
+    output:
+        report_figures("task1.5_features.png"),
+    log:
+        "<results>/logs/task1_feature_map.log",
+    conda:
+        "../envs/study.yaml"
+    params:
+        code=code_digest("make_feature_map.py"),
+    shell:
+        "python scripts/make_feature_map.py --records {input.records} --data {input.data}"
+        " --weights {input.weights} --out {output[0]} 2>&1 | tee {log}"

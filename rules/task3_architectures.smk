@@ -85,7 +85,7 @@ rule task3_league_figure:
 # The trained networks in use: one seed of each, in turns.
 rule task3_inference:
     input:
-        records=[first_record(name) for name in league_networks()],
+        records=first_records(league_networks()),
         hardware="<results>/hardware.json",
         data=ancient("<data>/cifar10.safetensors"),
         manifest="<data>/cifar10.json",

@@ -17,13 +17,22 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--facts", nargs="+", type=Path, required=True, help="one JSON file a workload")
     parser.add_argument("--tables", type=Path, required=True, help="folder of the tables")
-    parser.add_argument("--figure", type=Path, required=True)
+    parser.add_argument("--figure", type=Path, required=True, help="SVG")
     args = parser.parse_args()
     facts = [read_json(path) for path in args.facts]
     rates, breakdown = pd.DataFrame(benchmarks.rates(facts)), pd.DataFrame(benchmarks.breakdown(facts))
-    write_table("benchmark", rates, args.tables)
-    write_table("benchmark_breakdown", breakdown, args.tables)
-    save(speeds(rates, breakdown), args.figure)
+    shows = (
+        "This project's trainer against the usual PyTorch pipeline, in turns on one machine: medians, ranges."
+    )
+    ratios = "; ".join(
+        f"{row.workload}: {row.ratio:.2f} times as many images a second ({row.ratio_low:.2f} to "
+        f"{row.ratio_high:.2f}, {row.pairs} pairs)"
+        for row in rates.itertuples()
+    )
+    write_table("benchmark", rates, args.tables, shows, f"{ratios}.")
+    shows_parts = "Where the time of a training step goes, by kind of operator, from PyTorch's profiler."
+    write_table("benchmark_breakdown", breakdown, args.tables, shows_parts)
+    save(speeds(rates, breakdown), args.figure, shows, f"{ratios}.")
 
 
 if __name__ == "__main__":

@@ -7,8 +7,9 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from trainkit.captions import of_results, write_caption
 from trainkit.errors import run_program
-from trainkit.figures import FIGURES, task1
+from trainkit.figures import FIGURES, drawn, task1
 from trainkit.files import atomic
 from trainkit.results import Results
 
@@ -16,24 +17,33 @@ from trainkit.results import Results
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("task", choices=FIGURES)
-    parser.add_argument("--records", nargs="+", type=Path, required=True)
+    parser.add_argument("--records", nargs="*", type=Path, required=True)
     parser.add_argument("--input-pipeline", type=Path, help="the input pipeline's profile, CSV")
     parser.add_argument("--out", type=Path, required=True, help="folder of the figures")
     args = parser.parse_args()
     results = Results(args.records)
     for name, draw in FIGURES[args.task].items():
-        save(draw(results), args.out / f"{name}.svg")
+        save(drawn(draw, results), args.out / f"{name}.svg", *of_results(name, results))
     if args.input_pipeline:
-        figure = task1.input_pipeline(pd.read_csv(args.input_pipeline))
-        save(figure, args.out / "task1.3_input_pipeline.svg")
+        profile = pd.read_csv(args.input_pipeline)
+        seconds = profile.groupby("pipeline", sort=False).microseconds_per_image.sum()
+        said = "; ".join(f"{name}: {value:.1f}" for name, value in seconds.items())
+        shows = "Microseconds an image of the input pipeline, by operation (a logarithmic axis)."
+        path = args.out / "task1.3_input_pipeline.svg"
+        save(task1.input_pipeline(profile), path, shows, f"All operations together, {said}.")
 
 
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure; as SVG without the date, so that the same figure gives the same bytes."""
+def save(figure: Figure, path: Path, *caption: str) -> None:
+    """Write a figure, as SVG without the date, so that the same figure gives the same bytes.
+
+    Its caption for `snakemake --report`, where there is one, lies beside it.
+    """
     kind = path.suffix.removeprefix(".")
     with atomic(path) as temporary:
         figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
     plt.close(figure)
+    if caption:
+        write_caption(path.with_suffix(".rst"), *caption)
 
 
 if __name__ == "__main__":

@@ -3,35 +3,47 @@
 import argparse
 import base64
 import importlib.resources
+import io
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import pandas as pd
+from markupsafe import Markup
 
-from trainkit import answers, charts, provenance, stats, tables
-from trainkit.errors import run_program
-from trainkit.files import write_text
-from trainkit.results import Results, Rows, percent
+from trainkit import answers, charts, provenance, rule_graph, stats, tables
+from trainkit.errors import StudyError, run_program
+from trainkit.files import read_json, write_text
+from trainkit.results import MissingRunsError, Results, Rows, percent
 
 TEMPLATES = Path(__file__).resolve().parent.parent / "report"
+WAITS = Markup('<p class="warning">This waits for <a href="#missing">runs that are missing</a>.</p>')
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", nargs="+", type=Path, required=True)
+    parser.add_argument("--records", nargs="*", type=Path, required=True)
     parser.add_argument("--study", type=Path, required=True, help="the study's results folder")
     parser.add_argument("--preset", required=True, help="the preset that was run")
     parser.add_argument("--left-out", nargs="*", default=[], help="experiments that this study does not run")
+    parser.add_argument("--missing", nargs="*", default=[], help="runs without a record: EXPERIMENT/seed-N")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    results = Results(args.records)
-    write_text(args.out, render(results, args.study, args.preset, args.left_out))
+    if not args.records:
+        raise StudyError(f"{args.study}: no finished run is there to report; run snakemake first")
+    missing = provenance.missing(args.study, args.missing)
+    write_text(args.out, render(Results(args.records), args.study, args.preset, args.left_out, missing))
 
 
-def render(results: Results, study: Path, preset: str, left_out: list[str]) -> str:
-    """The report as HTML, from records, tables and figures alone."""
+def render(results: Results, study: Path, preset: str, left_out: list[str], missing: Rows) -> str:
+    """The report as HTML, from records, tables and figures alone.
+
+    ``missing`` are the runs that should be there (`provenance.missing`): where there are some, the
+    parts that need them say so, and the others stand.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
@@ -39,7 +51,24 @@ def render(results: Results, study: Path, preset: str, left_out: list[str]) -> s
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    lacking = (MissingRunsError, jinja2.UndefinedError) if missing else ()
+
+    def there(make: Callable[..., Any], *arguments: Any) -> Any:
+        """What a function makes; undefined to the templates where runs are missing for it."""
+        try:
+            return make(*arguments)
+        except lacking as error:
+            return environment.undefined(str(error))
+
+    def answered(caller: Callable[[], str]) -> str:
+        """A part of a template, or that runs are missing for it."""
+        try:
+            return caller()
+        except lacking:
+            return WAITS
+
     environment.globals |= {
+        "answered": answered,
         "accuracy": lambda name: percent(results.interval(name, "test_accuracy")),
         "mean": results.mean,
         "first": results.first,
@@ -52,68 +81,83 @@ def render(results: Results, study: Path, preset: str, left_out: list[str]) -> s
         "trend": answers.task1.trend,
         "seconds": seconds,
         "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
+        "plural": lambda number, noun: f"{number:g} {noun}{'' if number == 1 else 's'}",
         "figure": lambda name: embed(study / "figures" / name),
+        "drawn": lambda name: not missing or (study / "figures" / name).exists(),
+        "budget_name": tables.contest.budget_name,
         "explanations": answers.schedules.EXPLANATIONS,
         "reasons": answers.schedules.REASONS,
     }
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
-    equal_time = tables.contest.equal_time(results)
-    run = next(iter(results.runs.values()))[0]
+    known = {name: there(make, results) for name, make in FROM_RESULTS.items()}
     return environment.get_template("report.html.j2").render(
+        known,
+        contest_answer=there(answers.contest.equal_time, known["contest"]),
+        **league(there, known, optional_rows(study / "tables" / "task3_inference.csv")),
         study=study.name,
         preset=preset,
         left_out=left_out,
-        timeline=charts.timeline(results),
-        spent=provenance.where_the_time_went(results),
-        span=provenance.span(results),
-        hardware=pd.read_csv(study / "tables" / "task2.1.1_hardware.csv").to_dict("records"),
-        run=run,
+        missing=missing,
+        run=next(iter(results.runs.values()))[0],
         runs=[record for runs in results.runs.values() for record in runs],
-        task1=tables.task1.mnist(results.only("1.1", "1.2", "1.3", "1.4")),
-        transfer=tables.task1.transfer(results),
-        parts=tables.task1.parts(results),
-        augmentation=tables.task1.augmentation(results),
-        more=tables.task1.more(results),
+        hardware=pd.read_csv(study / "tables" / "task2.1.1_hardware.csv").to_dict("records"),
         pipeline=pipeline_facts(pd.read_csv(study / "tables" / "task1.3_input_pipeline.csv")),
-        baselines=tables.task2.baselines(results),
-        fast=tables.contest.fast_training(results),
-        chart_library=charts.library(),
-        anytime=charts.accuracy_against_seconds(results),
-        table_library=table_library(),
-        contest=equal_time,
-        contest_answer=answers.contest.equal_time(equal_time),
-        contest_tested=answers.contest.any_difference(results),
-        over_budgets=answers.contest.over_budgets(results),
-        surprises=answers.contest.surprises(results),
-        tuning_answer=answers.contest.tuning(results),
-        tuning=tables.contest.tuning(results),
-        crossed=tables.contest.crossed(results),
-        budgets=tables.contest.budgets(results),
-        architectures=tables.task3.architectures(results),
-        **league(results, optional_rows(study / "tables" / "task3_inference.csv")),
         benchmark=optional_rows(study / "tables" / "benchmark.csv"),
         speedrun=optional_rows(study / "tables" / "speedrun.csv"),
         ablation=optional_rows(study / "tables" / "speedrun_ablation.csv"),
+        rule_graph=drawn_rules(study / "rules.json"),
+        chart_library=charts.library(),
+        table_library=table_library(),
     )
 
 
-def league(results: Results, inference: Rows) -> dict[str, Any]:
-    """Task 3's comparisons at equal cost, and what they say of each paper."""
-    equal, ablation = tables.task3.equal(results), tables.task3.ablation(results)
-    for row in equal + ablation:
-        row["said"] = answers.task3.short(row)
-        row.setdefault("difference", None)
-    checked = {model: answers.task3.against_control(equal, model) for model in tables.task3.ARCHITECTURES}
-    checked["convnextv2"] += answers.task3.ingredients(ablation)
-    checked["repvgg"] += answers.task3.folding(inference)
-    checked["fasternet"] += answers.task3.partial_convolution(inference, tables.task3.CONTROL)
-    return {
-        "league": equal,
-        "league_ablation": ablation,
-        "league_not_run": tables.task3.not_run(results),
-        "inference": inference,
-        "checked": checked | {"rankings": answers.task3.rankings(equal)},
+def league(there: Callable[..., Any], known: dict[str, Any], inference: Rows) -> dict[str, Any]:
+    """What Task 3's comparisons at equal cost say of each paper."""
+    equal, ablation = known["league"], known["league_ablation"]
+    checked = {
+        "convnextv2": there(answers.task3.ingredients, ablation),
+        "repvgg": there(answers.task3.folding, inference),
+        "fasternet": there(answers.task3.partial_convolution, inference, tables.task3.CONTROL),
     }
+    for model, more in checked.items():
+        checked[model] = there(lambda: answers.task3.against_control(equal, model) + more)  # noqa: B023
+    return {"inference": inference, "checked": checked | {"rankings": there(answers.task3.rankings, equal)}}
+
+
+def league_rows(make: Callable[[Results], Rows], results: Results) -> Rows:
+    """Rows with their verdict in a word or two."""
+    return [{"difference": None} | row | {"said": answers.task3.short(row)} for row in make(results)]
+
+
+# What the templates know by these names: each from the results alone.
+FROM_RESULTS: dict[str, Callable[[Results], Any]] = {
+    "timeline": charts.timeline,
+    "task1_histories": lambda results: charts.histories(results, *tables.task1.MAIN, x_axis_type="log"),
+    "task3_histories": lambda results: charts.histories(results, "2.1.2", "2.1.3", "3"),
+    "anytime": charts.accuracy_against_seconds,
+    "spent": provenance.where_the_time_went,
+    "span": provenance.span,
+    "energy": provenance.energy,
+    "task1": tables.task1.main,
+    "transfer": tables.task1.transfer,
+    "parts": tables.task1.parts,
+    "augmentation": tables.task1.augmentation,
+    "more": tables.task1.more,
+    "baselines": tables.task2.baselines,
+    "fast": tables.contest.fast_training,
+    "contest": tables.contest.equal_time,
+    "contest_tested": answers.contest.any_difference,
+    "over_budgets": answers.contest.over_budgets,
+    "surprises": answers.contest.surprises,
+    "tuning_answer": answers.contest.tuning,
+    "tuning": tables.contest.tuning,
+    "crossed": tables.contest.crossed,
+    "budgets": tables.contest.budgets,
+    "architectures": tables.task3.architectures,
+    "league": partial(league_rows, tables.task3.equal),
+    "league_ablation": partial(league_rows, tables.task3.ablation),
+    "league_not_run": tables.task3.not_run,
+}
 
 
 def optional_rows(path: Path) -> Rows:
@@ -151,6 +195,15 @@ def seconds(value: float) -> str:
     return f"{value // 60:.0f} min {value % 60:.0f} s"
 
 
+def drawn_rules(path: Path) -> str | None:
+    """The rules as Snakemake had them when it last began, drawn; none for a report made without it."""
+    if not path.exists():
+        return None
+    drawing = io.BytesIO()
+    rule_graph.draw(**read_json(path)).savefig(drawing, format="svg", metadata={"Date": None})
+    return data_uri(drawing.getvalue(), MEDIA[".svg"])
+
+
 def pipeline_facts(frame: pd.DataFrame) -> dict[str, Any]:
     """The profile's rows, its slowest operation, and before over after."""
     slow_name, fast_name = frame.pipeline.unique()
@@ -172,12 +225,16 @@ def pipeline_facts(frame: pd.DataFrame) -> dict[str, Any]:
 def table_library() -> str:
     """DataTables as a JavaScript module, in the form of a data URI."""
     code = importlib.resources.files("itables").joinpath("html/dt_bundle.js").read_bytes()
-    return f"data:text/javascript;base64,{base64.b64encode(code).decode()}"
+    return data_uri(code, "text/javascript")
 
 
 def embed(path: Path) -> str:
     """A figure as a data URI."""
-    return f"data:{MEDIA[path.suffix]};base64,{base64.b64encode(path.read_bytes()).decode()}"
+    return data_uri(path.read_bytes(), MEDIA[path.suffix])
+
+
+def data_uri(content: bytes, media: str) -> str:
+    return f"data:{media};base64,{base64.b64encode(content).decode()}"
 
 
 if __name__ == "__main__":

@@ -6,27 +6,34 @@ from pathlib import Path
 
 import pandas as pd
 
+from trainkit.captions import of_results, write_caption
 from trainkit.errors import run_program
 from trainkit.files import write_text
-from trainkit.results import Results
+from trainkit.results import MissingRunsError, Results
 from trainkit.tables import TABLES
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tables", nargs="+", choices=TABLES)
-    parser.add_argument("--records", nargs="+", type=Path, required=True)
+    parser.add_argument("--records", nargs="*", type=Path, required=True)
     parser.add_argument("--declared", required=True, help="JSON: what each experiment's records are made of")
     parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     args = parser.parse_args()
     results = Results(args.records, json.loads(args.declared))
     for name in args.tables:
-        write_table(name, pd.DataFrame(TABLES[name](results)), args.out)
+        try:
+            rows = TABLES[name](results)
+        except MissingRunsError:
+            rows = []
+        write_table(name, pd.DataFrame(rows), args.out, *of_results(name, results))
 
 
-def write_table(name: str, frame: pd.DataFrame, folder: Path) -> None:
+def write_table(name: str, frame: pd.DataFrame, folder: Path, *caption: str) -> None:
+    """A table as CSV, as an HTML page and, for `snakemake --report`, the caption beside it."""
     write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
     write_text(folder / f"{name}.html", as_page(name, frame))
+    write_caption(folder / f"{name}.rst", *caption)
 
 
 def as_page(name: str, frame: pd.DataFrame) -> str:

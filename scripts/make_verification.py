@@ -29,14 +29,16 @@ def main() -> None:
         original = study / "runs" / experiment / seed / "record.json"
         refuse_stale(original, read_record(original), declared)
         rows.append(compare(original, again, fresh(original.parents[1].glob("seed-*/record.json"), declared)))
-    write_table("verify", pd.DataFrame(rows), args.out)
+    same = sum(row["same_weights_and_history"] for row in rows)
+    said = f"{same} of {len(rows)} runs reproduce bit for bit"
+    shows = "A sample of the finished runs, trained again, and whether each reproduces."
+    write_table("verify", pd.DataFrame(rows), args.out, shows, f"{said}.")
     for row in rows:
         print_line(
             f"{row['experiment']} seed {row['seed']}: {row['verdict']} "
             f"({row['test_accuracy']:.2f}% then, {row['test_accuracy_again']:.2f}% now)"
         )
-    same = sum(row["same_weights_and_history"] for row in rows)
-    print_line(f"{same} of {len(rows)} runs reproduce bit for bit: {args.out / 'verify.csv'}")
+    print_line(f"{said}: {args.out / 'verify.csv'}")
 
 
 def fresh(paths: Iterable[Path], declared: dict) -> list[Path]:

@@ -36,7 +36,14 @@ def main() -> None:
     hardware = read_json(args.hardware)
     device = devices.acquire(args.threads, False, hardware)
     rows = measure(Results(args.records, json.loads(args.declared)), device, hardware, args)
-    write_table("task3_inference", pd.DataFrame(rows), args.out)
+    shows = f"The trained networks in use on {rows[0]['device']}, in turns over {ROUNDS} rounds."
+    rates = "; ".join(
+        f"{row['title']}{' folded' if row['folded'] == 'yes' else ''}: {row['images_per_second']:.0f}"
+        for row in rows
+        if row["batch_size"] == max(BATCHES)
+    )
+    said = f"Images a second at batch {max(BATCHES)}, median: {rates}."
+    write_table("task3_inference", pd.DataFrame(rows), args.out, shows, said)
     print_line(f"inference: {len(rows)} measurements in {ROUNDS} rounds each: {args.out}")
 
 

@@ -16,7 +16,7 @@ import torch  # noqa: E402
 from safetensors.torch import save  # noqa: E402
 
 from trainkit import device as devices  # noqa: E402
-from trainkit import digest, memory, progress, runs  # noqa: E402
+from trainkit import digest, energy, memory, progress, runs  # noqa: E402
 from trainkit.checkpoint import Checkpoints  # noqa: E402
 from trainkit.engine import COLUMNS, Outcome, Trainer  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
@@ -62,6 +62,7 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
     hardware = read_json(args.hardware)
     device = devices.acquire(args.threads, spec.deterministic, hardware)
     numerics = devices.numerics(spec, hardware)
+    meter = energy.Meter(device)
     # Now, for the files may change while it trains.
     code, commit = digest.run_digest(spec.model.name), git_commit(Path(__file__).parent)
     data_sha256 = read_json(args.manifest)["sha256"]
@@ -115,6 +116,7 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
         seconds=RunSeconds(**vars(seconds), features=run.features_seconds),
         budget_seconds=budget_seconds,
         peak_memory_mb=memory.peak_mb(device),
+        energy_joules={} if outcome.resumed else meter.joules(),
         device=devices.name(device),
         precision=numerics.precision,
         layout=numerics.layout,

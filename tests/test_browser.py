@@ -1,6 +1,7 @@
 """The reports in a real browser: no errors, no requests, every link leads somewhere, tables sort."""
 
 import csv
+import re
 import shutil
 import subprocess
 import sys
@@ -120,10 +121,11 @@ def test_the_legend_hides_and_shows_a_method(smoke: Project, page: Page):
 def test_print_shows_still_pictures_and_every_row(smoke: Project, page: Page):
     opened(page, smoke.results / "report.html")
     page.wait_for_selector("html[data-ready]")
-    assert page.locator(".live").first.is_visible() and not page.locator(".still").is_visible()
+    live, still = page.locator(".live"), page.locator(".still")
+    assert live.first.is_visible() and not still.first.is_visible()
     page.emulate_media(media="print")
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator(".still").is_visible() and not page.locator(".live").first.is_visible()
+    assert all(picture.is_visible() for picture in still.all()) and not live.first.is_visible()
     rows = page.get_by_role("region", name="All runs").locator("tbody tr").count()
     assert rows == len(list(smoke.results.glob("runs/*/seed-*/record.json")))
     page.emulate_media(media="screen")
@@ -147,6 +149,11 @@ def test_snakemakes_own_report_shows_the_same_outputs(smoke: Project, page: Page
     assert errors == []
     for category in ("Task 1: MNIST", "Task 2: CIFAR-10", "Task 3: a newer network"):
         assert page.get_by_text(category, exact=False).count() >= 1, category
+    page.get_by_text("Task 3: a newer network", exact=False).first.click()
+    page.get_by_text("equal", exact=True).first.click()
+    caption = page.get_by_text("Ordered by mean accuracy").first
+    caption.wait_for(state="attached")
+    assert re.search(r"at equal parameters: \w+", caption.inner_text())
 
 
 def test_snakemakes_report_as_an_archive(smoke: Project):

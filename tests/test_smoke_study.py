@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pandas as pd
 import pytest
@@ -219,6 +220,29 @@ def test_a_hostile_title_is_only_a_word(editable: Project):
     for page in (editable.results / "report.html", editable.results / "tables/task1_mnist.html"):
         assert "&lt;script&gt;alert(1)" in page.read_text()
         assert "<script>alert(1)" not in page.read_text()
+    editable.snakemake("--report", "snakemake.html")  # its captions are reStructuredText and Jinja templates
+
+
+def test_a_report_of_the_finished_runs_says_what_is_missing_and_why(editable: Project):
+    runs, logs = editable.results / "runs", editable.results / "logs" / "runs"
+    for name in ("mnist-convnet", "cifar10-shallow", "cifar10-equal-params-repvgg"):
+        shutil.rmtree(runs / name)
+    (logs / "mnist-convnet" / "seed-0.log").write_text("epoch 1\nerror: out of memory: 3 bytes needed\n")
+    shutil.rmtree(logs / "cifar10-shallow")
+    option = ("--config", "finished_only=true")
+    assert not {"mnist_convnet", "cifar10_shallow", "cifar10_league"} & editable.planned(*option).keys()
+    editable.snakemake(*option)
+    page = (editable.results / "report.html").read_text()
+    assert "of 52 runs 3 are" in page
+    for run, why in {
+        "mnist-convnet/seed-0": "error: out of memory: 3 bytes needed",
+        "cifar10-shallow/seed-0": "not begun",
+        "cifar10-equal-params-repvgg/seed-0": "begun, and stopped without an error of its own",
+    }.items():
+        assert f'<tr><td><code>{run}</code></td><td class="words">{why}</td></tr>' in page
+    assert page.count("This waits for") >= 5
+    assert "ConvNeXt V2 reaches" in page  # what does not need them stands
+    assert editable.planned()["mnist_convnet"] == 1  # and a later call trains them
 
 
 def test_verify_repeats_a_sample_of_runs_and_finds_them_the_same(editable: Project):

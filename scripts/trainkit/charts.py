@@ -1,5 +1,8 @@
 """Charts that answer the pointer: the report's, by Bokeh, which brings its own code along."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pandas as pd
 from bokeh.embed import components
 from bokeh.models import ColumnDataSource, HoverTool, Legend
@@ -24,9 +27,15 @@ def accuracy_against_seconds(results: Results) -> list[dict[str, str]]:
     """Validation accuracy at any time, a chart a budget: ``title``, ``script`` and ``div`` of each."""
     charts = []
     for label, names in contest.by_budget(results).items():
-        script, div = components(_curves(results, names))
-        charts.append({"title": f"{label} of B" if label else "B", "script": script, "div": div})
+        script, div = components(_curves(results, names, _schedule))
+        charts.append({"title": contest.budget_name(label), "script": script, "div": div})
     return charts
+
+
+def histories(results: Results, *tasks: str, **axes: Any) -> dict[str, str]:
+    """Validation accuracy against seconds of the experiments of some tasks: ``script`` and ``div``."""
+    script, div = components(_curves(results, results.some_of_task(*tasks), lambda _, name: name, **axes))
+    return {"script": script, "div": div}
 
 
 def timeline(results: Results) -> dict[str, str]:
@@ -49,21 +58,24 @@ def timeline(results: Results) -> dict[str, str]:
     return {"script": script, "div": div}
 
 
-def _curves(results: Results, names: list[str]) -> figure:
-    """Each method's mean over seeds with a band from the lowest to the highest; the legend toggles them."""
-    schedules = dict.fromkeys(_schedule(results, name) for name in names)
-    many = len(schedules) > len(COLORS)
-    palette = linear_palette(Turbo256, len(schedules)) if many else COLORS
-    colors = dict(zip(schedules, palette, strict=False))
+def _curves(results: Results, names: list[str], kind: Callable[[Results, str], str], **axes: Any) -> figure:
+    """Each experiment's mean over seeds with a band from the lowest to the highest; the legend toggles them.
+
+    Experiments of a ``kind`` share a colour.
+    """
+    kinds = dict.fromkeys(kind(results, name) for name in names)
+    many = len(kinds) > len(COLORS)
+    palette = linear_palette(Turbo256, len(kinds)) if many else COLORS
+    colors = dict(zip(kinds, palette, strict=False))
     plot = figure(
         height=380 + 12 * len(names), sizing_mode="stretch_width", tools="xpan,xwheel_zoom,box_zoom,reset",
         active_scroll=None, active_drag=None, toolbar_location="above",
-        x_axis_label="training time, s", y_axis_label="validation accuracy, %",
+        x_axis_label="training time, s", y_axis_label="validation accuracy, %", **axes,
     )  # fmt: skip
     entries, lines = [], []
     for name in names:
         source = ColumnDataSource(curve(results, name).to_dict("list"))
-        color = colors[_schedule(results, name)]
+        color = colors[kind(results, name)]
         band = plot.varea("seconds", "low", "high", source=source, color=color, alpha=0.13)
         dash = DASHES[contest.slow_weights(results, name)]
         line = plot.line("seconds", "mean", source=source, color=color, line_width=2, line_dash=dash)
@@ -78,7 +90,7 @@ def _curves(results: Results, names: list[str]) -> figure:
         "below",
     )  # fmt: skip
     plot.add_tools(HoverTool(renderers=lines, tooltips=[
-        ("method", "@title"), ("run", "@experiment, n=@n"), ("recipe", "@recipe"),
+        ("experiment", "@title"), ("run", "@experiment, n=@n"), ("recipe", "@recipe"),
         ("epoch", "@epoch"), ("seconds", "@seconds{0.00}"),
         ("accuracy", "@mean{0.00}% (@low{0.00} to @high{0.00})"),
     ]))  # fmt: skip

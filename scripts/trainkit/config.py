@@ -122,6 +122,7 @@ class Study(Strict):
         "auto", description="CPU threads of a training job; auto: all on a CPU, 4 with a GPU"
     )
     deterministic: bool = False
+    finished_only: bool = Field(False, description="report on the runs that are there, and train nothing")
     warm_start: bool = Field(True, description="start local jobs from a process that has PyTorch imported")
     resources: Resources = Resources()
     seeds: list[Seed] = Field(min_length=1)
@@ -309,7 +310,9 @@ def load_study(
         say(f"preset auto: {preset}, for {reason} (choose with --config preset=...)")
     preset_file = f"config/presets/{preset}.yaml"
     layers.append((preset_file, read_yaml(root / preset_file, preset_file)))
-    layers.append(("--config", overrides))
+    # Snakemake reads True and False as such, and leaves YAML's own spelling a string.
+    spelled = {"true": True, "false": False}
+    layers.append(("--config", {key: spelled.get(str(value), value) for key, value in overrides.items()}))
 
     merged: dict[str, Any] = {"study": preset}
     left_out: set[str] = set()  # by a null over them; others may still be `like` them

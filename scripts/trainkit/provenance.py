@@ -1,6 +1,7 @@
 """When each run of a study was made, and where its time went."""
 
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pandas as pd
 
@@ -51,3 +52,29 @@ def span(results: Results) -> float:
     """Seconds from the first run's start to the last run's end."""
     frame = timeline(results)
     return (frame.end.max() - frame.start.min()).total_seconds()
+
+
+def energy(results: Results) -> list[str]:
+    """What the devices took during the runs, in words, by kind; none where no counter was there to read."""
+    runs = [run for runs in results.runs.values() for run in runs]
+    said = []
+    for kind, device in (("gpu", "GPU"), ("cpu", "CPU packages")):
+        metered = [run.energy_joules[kind] for run in runs if kind in run.energy_joules]
+        if metered:
+            said.append(f"{sum(metered) / 3600:.1f} Wh ({device}, {len(metered)} of {len(runs)} runs)")
+    return said
+
+
+def missing(study: Path, runs: list[str]) -> Rows:
+    """Runs without a record (``experiment/seed-0``), each with ``why``: the error that its log ends with."""
+    rows = []
+    for run in runs:
+        log = study / "logs" / "runs" / f"{run}.log"
+        lines = log.read_text(errors="replace").splitlines() if log.exists() else None
+        if lines is None:
+            why = "not begun"
+        else:
+            errors = [line for line in lines if line.startswith("error:")]
+            why = errors[-1] if errors else "begun, and stopped without an error of its own"
+        rows.append({"run": run, "why": why})
+    return rows

@@ -71,6 +71,7 @@ class RunRecord(BaseModel):
     seconds: RunSeconds
     budget_seconds: float | None
     peak_memory_mb: float
+    energy_joules: dict[str, float] = {}  # of the whole device meanwhile, as far as its counters tell
     device: str
     precision: str
     layout: str

@@ -1,9 +1,9 @@
 """Finished runs, and the columns that their tables share: what every figure and sentence is made of."""
 
-import copy
+from dataclasses import replace
 from math import isnan
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,17 @@ Row = dict[str, Any]
 Rows = list[Row]
 
 
+class MissingRunsError(StudyError):
+    """No run of an experiment is there."""
+
+
+class Runs(dict[str, list[RunRecord]]):
+    """The finished runs by experiment; asking for one that has none raises `MissingRunsError`."""
+
+    def __missing__(self, experiment: str) -> NoReturn:
+        raise MissingRunsError(f"no finished run of {experiment} is there")
+
+
 class Results:
     """The records of a study, by experiment in the order given, each with its seeds.
 
@@ -24,7 +35,7 @@ class Results:
     """
 
     def __init__(self, paths: list[Path], declared: dict[str, dict[str, str]] | None = None) -> None:
-        self.runs: dict[str, list[RunRecord]] = {}
+        self.runs = Runs()
         self.folders: dict[tuple[str, int], Path] = {}
         for path in paths:
             record = read_record(path)
@@ -42,11 +53,11 @@ class Results:
     def of_task(self, *tasks: str) -> list[str]:
         return [name for name, runs in self.runs.items() if runs[0].task in tasks]
 
-    def only(self, *tasks: str) -> "Results":
-        """The results of some tasks alone."""
-        view = copy.copy(self)
-        view.runs = {name: self.runs[name] for name in self.of_task(*tasks)}
-        return view
+    def some_of_task(self, *tasks: str) -> list[str]:
+        """The same where there must be some; raises `MissingRunsError` where there is none."""
+        if names := self.of_task(*tasks):
+            return names
+        raise MissingRunsError(f"no finished run of {' or '.join(tasks)} is there")
 
     def first(self, name: str) -> RunRecord:
         return self.runs[name][0]
@@ -59,7 +70,12 @@ class Results:
         return {record.seed: _dig(record, key) for record in self.runs[name]}
 
     def interval(self, name: str, key: str) -> stats.Interval:
-        return stats.mean_interval(self.values(name, key))
+        """The mean of a field over the seeds with its 95% interval; an accuracy's stays within 0 and 1."""
+        found = stats.mean_interval(self.values(name, key))
+        if not key.endswith("accuracy"):
+            return found
+        low, high = np.clip([found.low, found.high], 0, 1).tolist()
+        return replace(found, low=low, high=high)
 
     def mean(self, name: str, key: str) -> float:
         return self.interval(name, key).mean

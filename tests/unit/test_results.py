@@ -128,15 +128,31 @@ def test_each_table_holds_the_runs_of_its_tasks(everything):
 def test_accuracies_are_percent_and_means_over_the_seeds(write_run):
     paths = [
         write_run("mnist-convnet", seed, test_accuracy=accuracy, train_seconds=seconds)
-        for seed, (accuracy, seconds) in enumerate([(0.98, 10.0), (0.99, 12.0), (0.97, 14.0)])
+        for seed, (accuracy, seconds) in enumerate([(0.88, 10.0), (0.89, 12.0), (0.87, 14.0)])
     ]
     (row,) = TABLES["task1_mnist"](Results(paths))
     assert row["n"] == 3
-    assert row["test_accuracy"] == pytest.approx(98)
+    assert row["test_accuracy"] == pytest.approx(88)
     # Student's t with 2 degrees of freedom: 4.303 times 1 point over the root of 3.
-    assert row["test_accuracy_high"] - 98 == pytest.approx(4.303 / 3**0.5, rel=1e-3)
+    assert row["test_accuracy_high"] - 88 == pytest.approx(4.303 / 3**0.5, rel=1e-3)
     assert row["train_seconds"] == pytest.approx(12)
     assert row["total_seconds"] == pytest.approx(16)
+
+
+def test_an_accuracys_interval_ends_at_100_percent_and_that_of_seconds_where_it_will(write_run):
+    paths = [
+        write_run("mnist-convnet", seed, test_accuracy=accuracy, train_seconds=seconds)
+        for seed, (accuracy, seconds) in enumerate([(0.99, 10.0), (0.97, 90.0)])
+    ]
+    results = Results(paths)
+    accuracy = results.interval("mnist-convnet", "test_accuracy")
+    assert (accuracy.low, accuracy.high) == (pytest.approx(0.98 - 12.706 * 0.01, rel=1e-3), 1)
+    assert results.interval("mnist-convnet", "seconds.train").high > 500
+
+
+def test_one_seeds_interval_stays_unknown(write_run):
+    accuracy = Results([write_run("mnist-convnet")]).interval("mnist-convnet", "test_accuracy")
+    assert isnan(accuracy.low) and isnan(accuracy.high)
 
 
 # -- Paired differences --------------------------------------------------------------------------

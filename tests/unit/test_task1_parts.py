@@ -5,6 +5,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from trainkit.answers import task1 as answers
+from trainkit.figures import drawn
 from trainkit.figures import task1 as figures
 from trainkit.results import Results
 from trainkit.tables import task1
@@ -89,7 +90,7 @@ def test_a_study_without_the_parts_has_empty_tables_and_says_so(study):
     assert task1.parts(results) == task1.augmentation(results) == task1.more(results) == []
     assert answers.sorted_out([]) == "left out of this study"
     for draw in (figures.parts, figures.augmentation, figures.little_data, figures.stages_and_size):
-        assert "left out" in draw(results).axes[0].texts[0].get_text()
+        assert "left out" in drawn(draw, results).axes[0].texts[0].get_text()
 
 
 CONVNET = {"name": "convnet"}

@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from test_checkpoint import SILENT, StopAt
+from test_engine import PLAIN, numbers, recipe, splits, weights
 
+from trainkit.augment import Pipeline
+from trainkit.checkpoint import Checkpoints
+from trainkit.engine import Trainer
+from trainkit.interrupts import Interrupted
 from trainkit.models import efficientnet_lite0 as lite
 from trainkit.spec import EfficientNetLite0
 
@@ -45,6 +51,26 @@ def test_it_computes_what_the_whole_network_does(model):
     whole.load_state_dict(dict(zip(whole.state_dict(), model.state_dict().values(), strict=True)))
     x = torch.randn(2, 1, 28, 28)
     assert torch.equal(model.eval()(x), whole.eval()(x))
+
+
+@pytest.mark.parametrize("moment", [1, 4, 7])
+def test_a_stopped_run_goes_on_to_the_same_weights_and_history(moment, model, tmp_path):
+    def fit(checkpoints=None, stop=10**6):
+        torch.manual_seed(0)  # of stochastic depth
+        generator = torch.Generator().manual_seed(0)
+        pipeline = Pipeline(recipe().augment, (0.3,), (0.3,), generator)
+        subject = Trainer(recipe(), copy.deepcopy(model), splits(), pipeline, generator, PLAIN)
+        subject.interrupts = StopAt(stop)
+        return subject, subject.fit(8, SILENT, checkpoints)
+
+    reference, expected = fit()
+    with pytest.raises(Interrupted):
+        fit(Checkpoints(tmp_path, "key"), moment)
+    resumed, outcome = fit(Checkpoints(tmp_path, "key"))
+    assert outcome.resumed == 1
+    assert torch.equal(weights(resumed), weights(reference))
+    assert numbers(outcome) == numbers(expected)
+    assert not torch.equal(weights(reference), torch.cat([v.flatten() for v in model.state_dict().values()]))
 
 
 @pytest.mark.parametrize("key", ["train", "weights"])

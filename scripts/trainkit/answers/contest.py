@@ -71,7 +71,7 @@ def _by_budget(results: Results) -> dict[str, Rows]:
 
 
 def _budget(label: str) -> str:
-    return f"{label} of B" if label else "B itself"
+    return tables.budget_name(label) if label else "B itself"
 
 
 def _method(results: Results, row: dict) -> str:
@@ -112,6 +112,17 @@ def surprises(results: Results) -> list[str]:
             f"A schedule is not better as such: {quoted(worst['title'])} ended {-worst['difference']:.2f} "
             f"points below the constant rate in the same time ({sure})."
         )
+    found += slow_weights(results)
+    leaders = {label: _method(results, rows[0]) for label, rows in _by_budget(results).items()}
+    if len(set(leaders.values())) > 1:
+        listed = ", ".join(f"{quoted(title)} at {_budget(label)}" for label, title in leaders.items())
+        found.append(f"The highest mean changes hands with the budget: {listed}.")
+    return found
+
+
+def slow_weights(results: Results) -> list[str]:
+    """What Lookahead and averages bring at B over all schedules, a sentence each."""
+    found = []
     for row in tables.crossed(results):
         if row["experiment"] or row["budget"] or row["pairs"] < 2:
             continue
@@ -123,16 +134,12 @@ def surprises(results: Results) -> list[str]:
             f"(95% interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}, "
             f"n={row['pairs']} seeds)."
         )
-    leaders = {label: _method(results, rows[0]) for label, rows in _by_budget(results).items()}
-    if len(set(leaders.values())) > 1:
-        listed = ", ".join(f"{quoted(title)} at {_budget(label)}" for label, title in leaders.items())
-        found.append(f"The highest mean changes hands with the budget: {listed}.")
     return found
 
 
 def any_difference(results: Results) -> str:
     """Friedman's test of all methods at once, in words."""
-    names = results.of_task("2.2")
+    names = results.some_of_task("2.2")
     p = stats.any_difference({name: results.by_seed(name, "test_accuracy") for name in names})
     if p != p:
         return "There are too few seeds or methods to test all of them at once."

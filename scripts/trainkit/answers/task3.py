@@ -94,10 +94,11 @@ def partial_convolution(inference: Rows, control: str) -> list[str]:
     """FasterNet's images a second against the ResNet's, at equal multiply-adds."""
     said = []
     for row in inference:
-        if row["experiment"] == "cifar10-equal-multiply-adds-fasternet":
-            other = next(
-                r for r in inference if r["experiment"] == control and r["batch_size"] == row["batch_size"]
-            )
+        other = next(
+            (r for r in inference if r["experiment"] == control and r["batch_size"] == row["batch_size"]),
+            None,
+        )
+        if other and row["experiment"] == "cifar10-equal-multiply-adds-fasternet":
             batch = f"In use at equal multiply-adds, batch {row['batch_size']}"
             said.append(f"{batch}: {compared(row, other, 'the ResNet')}.")
     return said

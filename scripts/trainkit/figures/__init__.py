@@ -4,8 +4,8 @@ from collections.abc import Callable
 
 from matplotlib.figure import Figure
 
-from trainkit.figures import contest, task1, task2, task3
-from trainkit.results import Results
+from trainkit.figures import contest, style, task1, task2, task3
+from trainkit.results import MissingRunsError, Results
 
 FIGURES: dict[str, dict[str, Callable[[Results], Figure]]] = {
     "task1": {
@@ -27,3 +27,11 @@ FIGURES: dict[str, dict[str, Callable[[Results], Figure]]] = {
     "task3": {"task3_architectures": task3.architectures, "task3_history": task3.history},
     "task3-league": {"task3_rankings": task3.rankings},
 }
+
+
+def drawn(draw: Callable[[Results], Figure], results: Results) -> Figure:
+    """A figure; in its place, where its experiments were not run, a line that says so."""
+    try:
+        return draw(results)
+    except MissingRunsError:
+        return style.left_out()

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, curve, log_x
 from trainkit.optim import schedules
-from trainkit.results import Results
+from trainkit.results import MissingRunsError, Results
 from trainkit.spec import Schedule
 from trainkit.tables import contest as tables
 
@@ -21,7 +21,7 @@ COLORS = {"": PLAIN, "Lookahead": LOOKAHEAD, "EMA": AVERAGE, "tail average": AVE
 
 def learning_rates(results: Results) -> Figure:
     """The schedules as small multiples, from the closed forms that training uses."""
-    names = [n for n in results.of_task("2.2") if not tables.slow_weights(results, n)]
+    names = [n for n in results.some_of_task("2.2") if not tables.slow_weights(results, n)]
     columns = 4
     rows = -(-len(names) // columns)
     figure, axes = plt.subplots(
@@ -52,7 +52,7 @@ def accuracy_against_seconds(results: Results) -> Figure:
         for name in names:
             title = results.first(tables.method_of(name)).title
             curve(ax, results.histories(name), "seconds", "val_accuracy", title, 100, **_style(results, name))
-        ax.set(xlabel="training time, s", title=f"budget: {label} of B" if label else "budget: B")
+        ax.set(xlabel="training time, s", title=tables.budget_name(label))
         handles |= {text: handle for handle, text in zip(*ax.get_legend_handles_labels(), strict=True)}
     axes[0, 0].set_ylabel("validation accuracy, %")
     figure.legend(handles.values(), handles, loc="outside lower center", fontsize=8, ncols=4)
@@ -84,9 +84,12 @@ def differences(results: Results) -> Figure:
 def crossed(results: Results) -> Figure:
     """What slow weights bring to each schedule, at each budget: differences to the plain twin."""
     rows = tables.crossed(results)
+    if not rows:
+        raise MissingRunsError("no method has a twin with slow weights")
     colors = [COLORS[row["slow_weights"]] for row in rows]
     labels = [
-        f"{row['title']} + {row['slow_weights']}" + (f", {row['budget']} of B" if row["budget"] else "")
+        f"{row['title']} + {row['slow_weights']}"
+        + (f", {tables.budget_name(row['budget'])}" if row["budget"] else "")
         for row in rows
     ]
     figure = _forest(rows, colors, labels)
@@ -113,7 +116,7 @@ def _forest(rows: list[dict], colors: list[str], labels: list[str]) -> Figure:
 def budgets(results: Results) -> Figure:
     """Test accuracy of every method against the seconds of its budget."""
     figure, ax = plt.subplots(figsize=(8.5, 5))
-    for method in results.of_task("2.2"):
+    for method in results.some_of_task("2.2"):
         names = [
             name
             for names in tables.by_budget(results).values()

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 
 matplotlib.use("agg")
@@ -27,6 +28,14 @@ plt.rcParams |= {
     "font.size": 11,
 }
 CONTROL, PLAIN, LOOKAHEAD = "#555555", "#0173b2", "#de8f05"
+
+
+def left_out() -> Figure:
+    """In place of a figure whose experiments were not run."""
+    figure, ax = plt.subplots(figsize=(8, 1))
+    ax.text(0.5, 0.5, "left out of this study, or not finished", ha="center", va="center", color=CONTROL)
+    ax.set_axis_off()
+    return figure
 
 
 def titled(results: Results, names: list[str]) -> dict[str, str]:

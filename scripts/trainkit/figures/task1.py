@@ -8,14 +8,12 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, accuracy_points, curve, log_x, titled
-from trainkit.results import Results, Rows
+from trainkit.results import MissingRunsError, Results, Rows
 from trainkit.tables import task1 as tables
-
-MAIN = ("1.1", "1.2", "1.3", "1.4")
 
 
 def accuracy(results: Results) -> Figure:
-    names = results.of_task(*MAIN)
+    names = results.some_of_task(*tables.MAIN)
     figure, ax = plt.subplots(figsize=(8, 0.55 * len(names) + 1))
     accuracy_points(results, names, ax)
     return figure
@@ -23,7 +21,7 @@ def accuracy(results: Results) -> Figure:
 
 def history(results: Results) -> Figure:
     figure, ax = plt.subplots(figsize=(8, 4.6))
-    names = results.of_task(*MAIN)
+    names = results.some_of_task(*tables.MAIN)
     for name, title in titled(results, names).items():
         curve(ax, results.histories(name), "seconds", "val_accuracy", title, 100)
     best = max(100 * results.mean(name, "val_accuracy") for name in names)
@@ -56,7 +54,7 @@ def forests(groups: dict[str, Rows]) -> Figure:
     groups = {title: [row for row in rows if "difference" in row] for title, rows in groups.items()}
     groups = {title: rows for title, rows in groups.items() if rows}
     if not groups:
-        return not_run()
+        raise MissingRunsError("none of these experiments is there")
     counts = [len(rows) for rows in groups.values()]
     figure, axes = plt.subplots(
         len(groups), 1, figsize=(8, 0.42 * sum(counts) + 0.6 * len(groups) + 0.6), sharex=True,
@@ -79,7 +77,7 @@ def little_data(results: Results) -> Figure:
     """1.5: accuracy against training images, a line a kind of network, with 95% bands."""
     rows = pd.DataFrame(tables.of_question(tables.more(results), "little data"))
     if rows.empty:
-        return not_run()
+        raise MissingRunsError("none of these experiments is there")
     rows["kind"] = rows.title.str.split(",").str[0]
     figure, ax = plt.subplots(figsize=(8, 4.4))
     for kind, part in rows.groupby("kind", sort=False):
@@ -99,7 +97,7 @@ def stages_and_size(results: Results) -> Figure:
     frames = {question: pd.DataFrame(tables.of_question(rows, question)) for question in panels}
     frames = {question: frame for question, frame in frames.items() if not frame.empty}
     if not frames:
-        return not_run()
+        raise MissingRunsError("none of these experiments is there")
     labels = {
         "trained stages": "trained stages (0: the head only)",
         "input size": "frozen base: pixels a side",
@@ -118,14 +116,6 @@ def band(ax: plt.Axes, rows: pd.DataFrame, x: str, label: str) -> None:
     (line,) = ax.plot(rows[x], rows.test_accuracy, "o-", label=label)
     low, high = rows.test_accuracy_low.clip(0, 100), rows.test_accuracy_high.clip(0, 100)
     ax.fill_between(rows[x], low, high, color=line.get_color(), alpha=0.15, lw=0)
-
-
-def not_run() -> Figure:
-    """In place of a figure whose experiments this study leaves out."""
-    figure, ax = plt.subplots(figsize=(8, 1))
-    ax.text(0.5, 0.5, "left out of this study", ha="center", va="center", color=CONTROL)
-    ax.set_axis_off()
-    return figure
 
 
 def input_pipeline(frame: pd.DataFrame) -> Figure:

@@ -10,7 +10,7 @@ from trainkit.results import Results
 
 def baselines_history(results: Results) -> Figure:
     """Training and validation history of the baselines: loss above, accuracy below."""
-    names = results.of_task("2.1.2", "2.1.3")
+    names = results.some_of_task("2.1.2", "2.1.3")
     figure, axes = plt.subplots(
         2, len(names), figsize=(4.6 * len(names), 6), sharex="col", sharey="row", squeeze=False
     )

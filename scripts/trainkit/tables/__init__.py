@@ -6,7 +6,7 @@ from trainkit.results import Results, Rows
 from trainkit.tables import contest, speedrun, task1, task2, task3
 
 TABLES: dict[str, Callable[[Results], Rows]] = {
-    "task1_mnist": task1.mnist,
+    "task1_mnist": task1.main,
     "task1.5_transfer": task1.transfer,
     "task1.1_parts": task1.parts,
     "task1.3_augmentation": task1.augmentation,

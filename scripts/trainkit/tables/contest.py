@@ -15,7 +15,7 @@ NAMED = ("schedule", "optimizer.lookahead", "averaging")  # what methods may dif
 
 def fast_training(results: Results) -> Rows:
     """Each method with the seconds until validation first reaches what all of them end above."""
-    names = results.of_task("2.2")
+    names = results.some_of_task("2.2")
     target = target_accuracy(results, names)
     rows = []
     for name in names:
@@ -58,7 +58,7 @@ def seconds_to_reach(history: pd.DataFrame, target: float) -> float | None:
 
 def equal_time(results: Results) -> Rows:
     """The methods by mean accuracy at their own budget, each against the control on paired seeds."""
-    return _at_one_budget(results, results.of_task("2.2"))
+    return _at_one_budget(results, results.some_of_task("2.2"))
 
 
 def budgets(results: Results) -> Rows:
@@ -73,9 +73,14 @@ def budgets(results: Results) -> Rows:
 def by_budget(results: Results) -> dict[str, list[str]]:
     """The contestants of each budget, by its name, from the shortest to the longest."""
     labels: dict[str, list[str]] = {}
-    for name in results.of_task("2.2", "2.3-budgets"):
+    for name in results.some_of_task("2.2", "2.3-budgets"):
         labels.setdefault(name.partition("-at-")[2], []).append(name)
     return dict(sorted(labels.items(), key=lambda each: _budget(results, each[1][0])["epochs"]))
+
+
+def budget_name(label: str) -> str:
+    """What a budget is called: that without a label is B."""
+    return f"budget \u201c{label}\u201d" if label else "B"
 
 
 def method_of(name: str) -> str:

@@ -2,11 +2,14 @@
 
 from trainkit.results import Results, Row, Rows, against, correct, summary
 
+MAIN = ("1.1", "1.2", "1.3", "1.4")
 FINETUNED, WITHOUT = "mnist-transfer-finetuned", "-without-"
 
 
-def mnist(results: Results) -> Rows:
-    return [{"task": results.first(name).task, **summary(results, name)} for name in results.runs]
+def main(results: Results) -> Rows:
+    """The experiments that the points 1.1 to 1.4 name."""
+    names = results.of_task(*MAIN)
+    return [{"task": results.first(name).task, **summary(results, name)} for name in names]
 
 
 def transfer(results: Results) -> Rows:
