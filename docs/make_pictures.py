@@ -8,7 +8,12 @@ from pathlib import Path
 from playwright.sync_api import Page, sync_playwright
 
 FOLDER = Path(__file__).resolve().parent
-PICTURES = {"report": "header", "contest": ".live[role=group]", "league": "[id='t3.equal']", "time": "#time"}
+PICTURES = {
+    "histories": "figure.live >> nth=0",
+    "features": "img[alt^='Test digits']",
+    "contest": ".live[role=group] figure >> nth=-1",
+    "time": "#time figure.live",
+}
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]
 
 
@@ -27,18 +32,15 @@ def main() -> None:
         page.goto(report.as_uri())
         page.wait_for_selector("html[data-ready]")
         page.wait_for_function("Bokeh.documents.length > 0")
+        page.screenshot(path=FOLDER / "report.png")
         for name, place in PICTURES.items():
-            take(page, name, place)
+            page.locator(place).scroll_into_view_if_needed()
+            page.wait_for_timeout(500)
+            page.locator(place).screenshot(path=FOLDER / f"{name}.png")
+            print(f"docs/{name}.png")
         (FOLDER / "answers.md").write_text(answers(page))
         print("docs/answers.md")
         browser.close()
-
-
-def take(page: Page, name: str, place: str) -> None:
-    page.locator(place).first.evaluate("element => element.scrollIntoView()")
-    page.wait_for_timeout(500)
-    page.screenshot(path=FOLDER / f"{name}.png")
-    print(f"docs/{name}.png")
 
 
 def answers(page: Page) -> str:
@@ -47,7 +49,7 @@ def answers(page: Page) -> str:
         """() => [...document.querySelectorAll(
             'header p, #findings li, main h2, main h3[id], .answer p, .answer li')].map(node => {
           const point = node.querySelector(':scope > .point');
-          const kept = part => part !== point && (!point || part.nodeName !== 'A');
+          const kept = part => part !== point && (!point || part.nodeName === '#text');
           const words = [...node.childNodes].filter(kept);
           const text = words.map(part => part.textContent).join("");
           return [node.tagName, point ? point.textContent : "", text];

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 
 
 def draw(jobs: dict[str, int], needs: dict[str, list[str]]) -> Figure:
-    """The rules from left to right, with their number of jobs; what follows from other arrows is left out."""
+    """The rules from left to right, with their number of jobs; what follows from other lines is left out."""
     whole = nx.DiGraph(
         [(needed, rule) for rule, others in needs.items() for needed in others if needed != rule]
     )
@@ -24,14 +24,13 @@ def draw(jobs: dict[str, int], needs: dict[str, list[str]]) -> Figure:
         layer = sorted(layer, key=lambda rule: (sum(heights[rule]) / max(len(heights[rule]), 1), rule))
         for row, rule in enumerate(layer):
             places[rule] = x, (row + 0.5) * tall / len(layer)
-    figure, ax = plt.subplots(figsize=(2.2 * len(layers), 0.42 * tall + 0.4))
+    figure, ax = plt.subplots(figsize=(1.55 * len(layers), 0.42 * tall + 0.4), layout="constrained")
     for rule, (x, y) in places.items():
         times = f" × {jobs[rule]}" if jobs.get(rule, 1) > 1 else ""
         box = {"boxstyle": "round,pad=0.25", "facecolor": "white", "edgecolor": "#0173b2"}
-        ax.text(x, y, f"{rule}{times}", ha="center", va="center", fontsize=7.5, bbox=box, zorder=2)
+        ax.text(x, y, f"{rule}{times}", ha="center", va="center", fontsize=8, bbox=box, zorder=2)
     for one, other in graph.edges:
-        arrow = {"arrowstyle": "-", "color": "#555555", "alpha": 0.5, "lw": 0.8, "zorder": 1}
-        ax.annotate("", places[other], places[one], arrowprops=arrow)
+        ax.plot(*zip(places[one], places[other], strict=True), color="#555555", alpha=0.5, lw=0.8, zorder=1)
     ax.set_xlim(-0.5, len(layers) - 0.5)
     ax.set_ylim(tall, 0)
     ax.set_axis_off()
