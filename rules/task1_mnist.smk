@@ -128,7 +128,7 @@ rule task1_feature_map:
         weights=ancient("<data>/efficientnet_lite0.pth"),
         weights_manifest="<data>/efficientnet_lite0.json",
     output:
-        report_figures("task1.5_features.png"),
+        figure=report_figures("task1.5_features.png"),
     log:
         "<results>/logs/task1_feature_map.log",
     conda:
@@ -137,4 +137,4 @@ rule task1_feature_map:
         code=code_digest("make_feature_map.py"),
     shell:
         "python scripts/make_feature_map.py --records {input.records} --data {input.data}"
-        " --weights {input.weights} --out {output[0]} 2>&1 | tee {log}"
+        " --weights {input.weights} --out {output.figure[0]} 2>&1 | tee {log}"
