@@ -65,7 +65,7 @@ onerror:
     print(
         f"A job failed. Its own line begins with `error:` above; results/{STUDY.study}/logs has all of them. "
         "Where a job was Killed without such a line, the kernel did it, most often for want of memory. "
-        "Nothing is lost: the same command goes on from here; with finished_only=true after --config "
+        "Nothing is lost: the same command goes on from here. With finished_only=true after --config "
         "it makes a report of the runs that are there.",
         file=sys.stderr,
     )

@@ -21,6 +21,7 @@ from trainkit.checkpoint import Checkpoints  # noqa: E402
 from trainkit.engine import COLUMNS, Outcome, Trainer  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
 from trainkit.files import atomic, read_json, write_bytes, write_text  # noqa: E402
+from trainkit.interrupts import Interrupted  # noqa: E402
 from trainkit.lease import LEASE, alone_in  # noqa: E402
 from trainkit.progress import print_line  # noqa: E402
 from trainkit.record import RunRecord, RunSeconds, git_commit, package_versions  # noqa: E402
@@ -162,7 +163,11 @@ def key_of(spec: RunSpec, seed: int, *others: object) -> str:
 
 
 def write(folder: Path, record: RunRecord, outcome: Outcome, trainer: Trainer) -> None:
-    """The record comes last: where it stands, the run is complete."""
+    """The record comes last: where it stands, the run is complete.
+
+    A signal that comes meanwhile has reached Snakemake too, which removes what is here already: the
+    run goes on from its checkpoint then.
+    """
     with atomic(folder / "history.csv") as path, path.open("w", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
@@ -174,6 +179,11 @@ def write(folder: Path, record: RunRecord, outcome: Outcome, trainer: Trainer) -
     write_bytes(folder / "model.safetensors", save(state))
     write_bytes(folder / "predictions.safetensors", save(predictions))
     write_text(folder / "record.json", record.model_dump_json(indent=2) + "\n")
+    try:
+        trainer.interrupts.check()
+    except Interrupted:
+        (folder / "record.json").unlink(missing_ok=True)
+        raise
 
 
 if __name__ == "__main__":

@@ -31,13 +31,14 @@ def _accuracies(*tasks: str) -> Callable[[Results], str]:
     def said(results: Results) -> str:
         names = results.some_of_task(*tasks)
         names.sort(key=lambda name: -results.mean(name, "test_accuracy"))
-        return "; ".join(
+        each = (
             f"{results.first(name).title}: {percent(results.interval(name, 'test_accuracy'))} after "
             f"{results.mean(name, 'seconds.train'):.1f} s"
             for name in names
         )
+        return f"{'; '.join(each)}."
 
-    return lambda results: f"{said(results)}."
+    return said
 
 
 def _sorted_out(table: Callable[[Results], Rows], *questions: str) -> Callable[[Results], str]:
@@ -77,11 +78,17 @@ def _speedrun(results: Results) -> str:
     )
 
 
+def _equal_time(results: Results) -> str:
+    return contest.equal_time(tables.contest.equal_time(results))
+
+
+def _rankings(results: Results) -> str:
+    return task3.rankings(tables.task3.equal(results))
+
+
 _MNIST = _accuracies(*tables.task1.MAIN)
 _BASELINES = _accuracies("2.1.2", "2.1.3")
 _NETWORKS = _accuracies("2.1.2", "2.1.3", "3")
-_EQUAL_TIME = lambda results: contest.equal_time(tables.contest.equal_time(results))  # noqa: E731
-_RANKINGS = lambda results: task3.rankings(tables.task3.equal(results))  # noqa: E731
 
 # By the name of the table or figure: what it shows, and the function that says what came out.
 CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
@@ -157,12 +164,12 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "task2.3_equal_time": (
         "The contest at equal measured seconds: accuracy, the seconds really used, and paired differences "
         "to the constant rate, corrected for their number.",
-        _EQUAL_TIME,
+        _equal_time,
     ),
     "task2.3_differences": (
         "Each method's test accuracy minus that of the constant rate on the same seeds, with the 95% "
         "interval of the paired difference.",
-        _EQUAL_TIME,
+        _equal_time,
     ),
     "task2.3_budgets": (
         "The contest at each budget: accuracies, ranks with their intervals, and paired differences to the "
@@ -190,12 +197,12 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "task3_equal": (
         "ConvNeXt V2, RepVGG and FasterNet against the ResNet at equal parameters, at equal multiply-adds "
         "and at equal training seconds, on the same seeds; what misses its equality is said so.",
-        _RANKINGS,
+        _rankings,
     ),
     "task3_rankings": (
         "Test accuracy of four networks at equal parameters, multiply-adds and training seconds: the "
         "number is the rank of the mean, the line its 95% interval.",
-        _RANKINGS,
+        _rankings,
     ),
     "task3_ablation": (
         "ConvNeXt V2 without some of its ingredients, each against the whole network on the same seeds.",
