@@ -56,7 +56,8 @@ localrules:
 
 # The graph of rules is drawn in the report. Local jobs start from processes that have imported PyTorch; printed commands run by hand as they are.
 onstart:
-    write_json(Path("results", STUDY.study, "rules.json"), rule_graph(workflow.dag))
+    if any(job.rule.name == "study_report" for job in workflow.dag.jobs):
+        write_json(Path("results", STUDY.study, "rules.json"), rule_graph(workflow.dag))
     if STUDY.warm_start and workflow.local_exec and not workflow.deployment_settings.deployment_method:
         shell.prefix(warm.shell_prefix())
 
@@ -82,7 +83,7 @@ rule task1:
         rules.task1_tables.output,
         rules.task1_parts_tables.output,
         rules.task1_figures.output,
-        rules.task1_feature_map.output,
+        if_trained(TRANSFER, rules.task1_feature_map.output),
 
 
 rule task2:
@@ -98,14 +99,14 @@ rule task3:
         rules.task3_figures.output,
         rules.task3_league_tables.output,
         rules.task3_league_figure.output,
-        rules.task3_inference.output,
+        if_trained(league_networks(), rules.task3_inference.output),
 
 
 rule architectures:
     input:
         rules.task3_league_tables.output,
         rules.task3_league_figure.output,
-        rules.task3_inference.output,
+        if_trained(league_networks(), rules.task3_inference.output),
 
 
 # Not part of `all`: they measure this project itself.

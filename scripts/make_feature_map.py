@@ -32,7 +32,11 @@ def main() -> None:
     first = RunSpec.model_validate(records[0].spec)
     test = datasets.load_splits(args.data, first.split).test
     images, labels = test.x[:IMAGES], test.y[:IMAGES].numpy()
-    bases = {"ImageNet weights, untrained here": efficientnet_lite0.base(first.model, args.weights)}
+    bases = {
+        "ImageNet weights, untrained here": efficientnet_lite0.base(
+            first.model.model_copy(update={"weights": "imagenet"}), args.weights
+        )
+    }
     bases |= {
         record.title: trained_base(record, path) for record, path in zip(records, args.records, strict=True)
     }

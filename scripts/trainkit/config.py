@@ -122,7 +122,7 @@ class Study(Strict):
         "auto", description="CPU threads of a training job; auto: all on a CPU, 4 with a GPU"
     )
     deterministic: bool = False
-    finished_only: bool = Field(False, description="report on the runs that are there, and train nothing")
+    finished_only: bool = Field(False, description="report on the runs that are there, and begin no others")
     warm_start: bool = Field(True, description="start local jobs from a process that has PyTorch imported")
     resources: Resources = Resources()
     seeds: list[Seed] = Field(min_length=1)

@@ -18,7 +18,7 @@ class Meter:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.packages = [zone for zone in sorted(RAPL.glob("*:*")) if is_package(zone)]
+        self.packages = [zone for zone in sorted(RAPL.glob("intel-rapl:*")) if is_package(zone)]
         self.began = self.read()
 
     def joules(self) -> dict[str, float]:

@@ -75,6 +75,8 @@ def missing(study: Path, runs: list[str]) -> Rows:
             why = "not begun"
         else:
             errors = [line for line in lines if line.startswith("error:")]
+            if any(line.startswith("Traceback") for line in lines):
+                errors += [line for line in lines if line.strip()][-1:]
             why = errors[-1] if errors else "begun, and stopped without an error of its own"
         rows.append({"run": run, "why": why})
     return rows

@@ -41,3 +41,20 @@ def test_a_study_knows_what_it_leaves_out(root):
     assert "mnist-stages-1" not in whole
     overrides = {"preset": "gpu", "experiments": {"mnist-stages-1": None}}
     assert load_study(root, overrides).left_out == sorted([*whole, "mnist-stages-1"])
+
+
+def test_a_missing_run_says_what_its_log_ends_with(tmp_path):
+    logs = tmp_path / "logs" / "runs" / "a"
+    logs.mkdir(parents=True)
+    traceback = (
+        'Traceback (most recent call last):\n  File "x.py"\ntorch.OutOfMemoryError: CUDA out of memory\n\n'
+    )
+    (logs / "seed-0.log").write_text("epoch 1\nerror: the loss is nan\n")
+    (logs / "seed-1.log").write_text(traceback)
+    (logs / "seed-2.log").write_text("epoch 1\n")
+    assert [row["why"] for row in provenance.missing(tmp_path, [f"a/seed-{seed}" for seed in range(4)])] == [
+        "error: the loss is nan",
+        "torch.OutOfMemoryError: CUDA out of memory",
+        "begun, and stopped without an error of its own",
+        "not begun",
+    ]

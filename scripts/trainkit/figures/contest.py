@@ -22,6 +22,8 @@ COLORS = {"": PLAIN, "Lookahead": LOOKAHEAD, "EMA": AVERAGE, "tail average": AVE
 def learning_rates(results: Results) -> Figure:
     """The schedules as small multiples, from the closed forms that training uses."""
     names = [n for n in results.some_of_task("2.2") if not tables.slow_weights(results, n)]
+    if not names:
+        raise MissingRunsError("no method without slow weights is there")
     columns = 4
     rows = -(-len(names) // columns)
     figure, axes = plt.subplots(

@@ -6,7 +6,7 @@ import pandas as pd
 
 from trainkit import stats
 from trainkit.record import RunRecord
-from trainkit.results import Results, Rows, against, correct, summary
+from trainkit.results import MissingRunsError, Results, Rows, against, correct, summary
 from trainkit.tuning import best_rate
 
 APART = {"name", "title", "seeds", "tuned_by"}  # of a spec: what a run is called, and how it was tuned
@@ -105,6 +105,10 @@ def _budget(results: Results, name: str) -> dict[str, Any]:
 
 def _at_one_budget(results: Results, names: list[str]) -> Rows:
     control = control_of(results, names)
+    if control is None and any(_budget(results, name) for name in names):
+        raise MissingRunsError(
+            "the contest's control has no finished run, and it is what others are held against"
+        )
     budget = results.mean(control, "seconds.train") if control else float("nan")
     ranks = stats.mean_ranks({name: results.by_seed(name, "test_accuracy") for name in names})
     rows = []
