@@ -2,6 +2,7 @@
 import json
 import os
 import sys
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
@@ -15,7 +16,7 @@ from trainkit.digest import code_digest, run_digest
 from trainkit.errors import StudyError
 from trainkit.files import sha256_of_file, write_json
 from trainkit.lease import share
-from trainkit.record import identity
+from trainkit.record import identity, read_record
 from trainkit.spec import IN_ALL, FeatureSpec
 
 try:
@@ -51,12 +52,30 @@ def runs_of(*tasks):
     return [(name, seed) for name in STUDY.of_task(*tasks) for seed in STUDY.experiments[name].seeds]
 
 
+@cache
+def made_of(name):
+    """What an experiment's records must have been made of."""
+    spec = SPECS[name]
+    return identity(
+        spec.model_dump(mode="json"), run_digest(spec.model.name), STUDY.datasets[spec.dataset].sha256
+    )
+
+
+@cache
+def stands(name, seed):
+    """Whether a run's record is there, and made of what its spec, code and data are now."""
+    try:
+        return read_record(finished_record(name, seed)).identity() == made_of(name)
+    except StudyError:
+        return False
+
+
 def records_of(*tasks):
     """The records of these tasks' runs; of those that are there, where nothing is to be trained."""
     return [
         f"<results>/runs/{name}/seed-{seed}/record.json"
         for name, seed in runs_of(*tasks)
-        if not STUDY.finished_only or finished_record(name, seed).exists()
+        if not STUDY.finished_only or stands(name, seed)
     ]
 
 
@@ -65,7 +84,7 @@ def missing_runs():
     return [
         f"{name}/seed-{seed}"
         for name, seed in runs_of(*IN_ALL)
-        if STUDY.finished_only and not finished_record(name, seed).exists()
+        if STUDY.finished_only and not stands(name, seed)
     ]
 
 
@@ -76,15 +95,8 @@ def spec_json(experiment):
 
 def declared(*tasks):
     """What the records of these tasks (or all) must have been made of: a table refuses any other."""
-    made_of = {
-        name: identity(
-            SPECS[name].model_dump(mode="json"),
-            run_digest(SPECS[name].model.name),
-            STUDY.datasets[SPECS[name].dataset].sha256,
-        )
-        for name in (STUDY.of_task(*tasks) if tasks else STUDY.experiments)
-    }
-    return json.dumps(made_of)
+    names = STUDY.of_task(*tasks) if tasks else STUDY.experiments
+    return json.dumps({name: made_of(name) for name in names})
 
 
 def feature_spec(experiment):
@@ -253,13 +265,21 @@ def report_figures(*names):
 def on_demand_results():
     """What the targets beside `all` leave, where they have been run: the report then shows it."""
     leaves = {
-        "benchmark": ["tables/benchmark.csv", "tables/benchmark_breakdown.csv", "figures/benchmark.svg"],
-        "speedrun": ["tables/speedrun.csv"],
-        "speedrun_ablation": ["tables/speedrun_ablation.csv"],
+        "benchmark": [
+            "<results>/tables/benchmark.csv",
+            "<results>/tables/benchmark_breakdown.csv",
+            "<results>/figures/benchmark.svg",
+        ],
+        "speedrun": ["<results>/tables/speedrun.csv"],
+        "speedrun_ablation": ["<results>/tables/speedrun_ablation.csv"],
     }
+    needed = {"speedrun": STUDY.of_task("speedrun"), "speedrun_ablation": STUDY.of_task("ablation")[:1]}
     tables = Path("results", STUDY.study, "tables")
-    done = [name for name in leaves if (tables / f"{name}.csv").exists()]
-    return [f"<results>/{path}" for name in done for path in leaves[name]]
+    return [
+        if_trained(needed[name], paths) if name in needed else paths
+        for name, paths in leaves.items()
+        if (tables / f"{name}.csv").exists()
+    ]
 
 
 def report_tables(*names):

@@ -24,25 +24,29 @@ rule galleries:
 rule study_report:
     input:
         records=records_of(*IN_ALL),
-        hardware=rules.hardware.output,
-        profile=rules.input_pipeline.output,
         tables=[
             rules.task1_tables.output,
             rules.task1_parts_tables.output,
             rules.task2_tables.output,
             rules.task3_tables.output,
-        ],
-        figures=[rules.task1_figures.output, rules.task2_figures.output, rules.task3_figures.output],
-        league=[
             rules.task3_league_tables.output,
+        ],
+        # What the page shows beside what it makes of the records.
+        shown=[
+            rules.hardware.output.table,
+            rules.input_pipeline.output,
+            rules.task1_figures.output,
+            rules.task2_figures.output,
+            rules.task3_figures.output,
             rules.task3_league_figure.output,
-            if_trained(league_networks(), rules.task3_inference.output),
+            if_trained(league_networks(), rules.task3_inference.output.csv),
+            if_trained(TRANSFER, rules.task1_feature_map.output.figure),
+            *[
+                if_trained([name], expand(rules.galleries.output, task=task))
+                for task, name in GALLERIES.items()
+            ],
+            *on_demand_results(),
         ],
-        galleries=[
-            if_trained([name], expand(rules.galleries.output, task=task)) for task, name in GALLERIES.items()
-        ],
-        feature_map=if_trained(TRANSFER, rules.task1_feature_map.output),
-        on_demand=on_demand_results(),
         templates=REPORT_TEMPLATES,
     output:
         report(
@@ -62,5 +66,5 @@ rule study_report:
         study=folder_of_output,
     shell:
         "python scripts/make_report.py --records {input.records} --study {params.study}"
-        " --preset {params.preset} --left-out {params.left_out}"
+        " --shown {input.shown} --preset {params.preset} --left-out {params.left_out}"
         " --missing {params.missing} --out {output} 2>&1 | tee {log}"

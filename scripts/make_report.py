@@ -27,6 +27,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--records", nargs="*", type=Path, required=True)
     parser.add_argument("--study", type=Path, required=True, help="the study's results folder")
+    parser.add_argument("--shown", nargs="+", type=Path, required=True, help="figures, other tables")
     parser.add_argument("--preset", required=True, help="the preset that was run")
     parser.add_argument("--left-out", nargs="*", default=[], help="experiments that this study does not run")
     parser.add_argument("--missing", nargs="*", default=[], help="runs without a record: EXPERIMENT/seed-N")
@@ -35,11 +36,20 @@ def main() -> None:
     if not args.records:
         raise StudyError(f"{args.study}: no finished run is there to report; run snakemake first")
     missing = provenance.missing(args.study, args.missing)
-    write_text(args.out, render(Results(args.records), args.study, args.preset, args.left_out, missing))
+    shown = {path.name: path for path in args.shown}
+    results = Results(args.records)
+    write_text(args.out, render(results, args.study, shown, args.preset, args.left_out, missing))
 
 
-def render(results: Results, study: Path, preset: str, left_out: list[str], missing: Rows) -> str:
-    """The report as HTML, from records, tables and figures alone.
+def render(
+    results: Results,
+    study: Path,
+    shown: dict[str, Path],
+    preset: str,
+    left_out: list[str],
+    missing: Rows,
+) -> str:
+    """The report as HTML, from records and the files that are ``shown``, by name.
 
     ``missing`` are the runs that should be there (`provenance.missing`): where there are some, the
     parts that need them say so, and the others stand.
@@ -51,6 +61,7 @@ def render(results: Results, study: Path, preset: str, left_out: list[str], miss
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    absent = answers.task1.LEFT_OUT + (", or not finished" if missing else "")
     lacking = (MissingRunsError, jinja2.UndefinedError) if missing else ()
 
     def there(make: Callable[..., Any], *arguments: Any) -> Any:
@@ -77,13 +88,14 @@ def render(results: Results, study: Path, preset: str, left_out: list[str], miss
         "compare": lambda a, b, family=(): compare(results, a, b, family),
         "mcnemar": lambda a, b: answers.task1.mcnemar(results, a, b),
         "equal_seconds": lambda a, b: answers.task1.equal_seconds(results, a, b),
-        "sorted_out": answers.task1.sorted_out,
-        "trend": answers.task1.trend,
+        "sorted_out": partial(answers.task1.sorted_out, if_none=absent),
+        "trend": partial(answers.task1.trend, if_none=absent),
         "seconds": seconds,
         "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
+        "left_out_here": absent,
         "plural": lambda number, noun: f"{number:g} {noun}{'' if number == 1 else 's'}",
-        "figure": lambda name: embed(study / "figures" / name),
-        "drawn": lambda name: not missing or (study / "figures" / name).exists(),
+        "figure": lambda name: embed(shown[name]),
+        "drawn": lambda name: name in shown,
         "budget_name": tables.contest.budget_name,
         "explanations": answers.schedules.EXPLANATIONS,
         "reasons": answers.schedules.REASONS,
@@ -93,18 +105,18 @@ def render(results: Results, study: Path, preset: str, left_out: list[str], miss
     return environment.get_template("report.html.j2").render(
         known,
         contest_answer=there(answers.contest.equal_time, known["contest"]),
-        **league(there, known, optional_rows(study / "tables" / "task3_inference.csv")),
+        **league(there, known, optional_rows(shown.get("task3_inference.csv"))),
         study=study.name,
         preset=preset,
         left_out=left_out,
         missing=missing,
         run=next(iter(results.runs.values()))[0],
         runs=[record for runs in results.runs.values() for record in runs],
-        hardware=pd.read_csv(study / "tables" / "task2.1.1_hardware.csv").to_dict("records"),
-        pipeline=pipeline_facts(pd.read_csv(study / "tables" / "task1.3_input_pipeline.csv")),
-        benchmark=optional_rows(study / "tables" / "benchmark.csv"),
-        speedrun=optional_rows(study / "tables" / "speedrun.csv"),
-        ablation=optional_rows(study / "tables" / "speedrun_ablation.csv"),
+        hardware=pd.read_csv(shown["task2.1.1_hardware.csv"]).to_dict("records"),
+        pipeline=pipeline_facts(pd.read_csv(shown["task1.3_input_pipeline.csv"])),
+        benchmark=optional_rows(shown.get("benchmark.csv")),
+        speedrun=optional_rows(shown.get("speedrun.csv")),
+        ablation=optional_rows(shown.get("speedrun_ablation.csv")),
         rule_graph=drawn_rules(study / "rules.json"),
         chart_library=charts.library(),
         table_library=table_library(),
@@ -160,9 +172,9 @@ FROM_RESULTS: dict[str, Callable[[Results], Any]] = {
 }
 
 
-def optional_rows(path: Path) -> Rows:
-    """A table of a part of the study that is run on demand; none where it has not been."""
-    return pd.read_csv(path).to_dict("records") if path.exists() else []
+def optional_rows(path: Path | None) -> Rows:
+    """A table of a part that not every study has; none where it has not."""
+    return pd.read_csv(path).to_dict("records") if path else []
 
 
 def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
@@ -174,8 +186,10 @@ def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
     first, second = (f"\u201c{results.first(name).title}\u201d" for name in (a, b))
     if difference is None or difference.n < 2:
         images = results.disagreement(a, b)
+        one_each = len(results.runs[a]) == len(results.runs[b]) == 1
+        few = "one seed each" if one_each else f"{'no' if difference is None else 'one'} shared seed"
         return (
-            f"one seed each says nothing of the methods; of these two trained networks {first} alone "
+            f"{few} says nothing of the methods; of these two trained networks {first} alone "
             f"is right on {images.only_a} test images and {second} alone on {images.only_b} "
             f"(McNemar, p={images.p:.2g})"
         )

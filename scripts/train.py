@@ -74,6 +74,7 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
     run.trainer.seconds.load = time.perf_counter() - run.trainer.began
 
     def say(line: str) -> None:
+        meter.read_packages()
         print_line(f"{spec.name} seed {args.seed}: {line}")
 
     steps, budget_seconds = length(run, spec, args.calibration)

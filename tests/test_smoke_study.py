@@ -229,18 +229,24 @@ def test_a_report_of_the_finished_runs_says_what_is_missing_and_why(editable: Pr
         shutil.rmtree(runs / name)
     (logs / "mnist-convnet" / "seed-0.log").write_text("epoch 1\nerror: out of memory: 3 bytes needed\n")
     shutil.rmtree(logs / "cifar10-shallow")
+    record = json.loads((runs / "cifar10-resnet/seed-0/record.json").read_text())
+    (runs / "cifar10-resnet/seed-0/record.json").write_text(json.dumps(record | {"code_digest": "another"}))
     option = ("--config", "finished_only=true")
-    assert not {"mnist_convnet", "cifar10_shallow", "cifar10_league"} & editable.planned(*option).keys()
+    trains = {"mnist_convnet", "cifar10_shallow", "cifar10_resnet", "cifar10_league"}
+    assert not trains & editable.planned(*option).keys()
     editable.snakemake(*option)
     page = (editable.results / "report.html").read_text()
-    assert "of 52 runs 3 are" in page
+    assert "of 52 runs 4 are" in page
     for run, why in {
         "mnist-convnet/seed-0": "error: out of memory: 3 bytes needed",
         "cifar10-shallow/seed-0": "not begun",
         "cifar10-equal-params-repvgg/seed-0": "begun, and stopped without an error of its own",
+        "cifar10-resnet/seed-0": "made of another spec, code or data than this study&#39;s",
     }.items():
         assert f'<tr><td><code>{run}</code></td><td class="words">{why}</td></tr>' in page
     assert page.count("This waits for") >= 5
+    assert (editable.results / "figures/task2_confusion.svg").exists()  # of the run that does not count
+    assert page.count("Not drawn, for runs are") == 4
     assert "ConvNeXt V2 reaches" in page  # what does not need them stands
     assert editable.planned()["mnist_convnet"] == 1  # and a later call trains them
 

@@ -220,8 +220,8 @@ def _row(a: Side, b: Side, name: str) -> Row:
     return Row(
         name,
         other.title,
-        stats.mean_interval(list(a.by_seed(name, "judged_accuracy").values())),
-        stats.mean_interval(list(b.by_seed(name, "judged_accuracy").values())),
+        stats.accuracy_interval(list(a.by_seed(name, "judged_accuracy").values())),
+        stats.accuracy_interval(list(b.by_seed(name, "judged_accuracy").values())),
         shared,
         _unpaired(a.runs[name].keys() - shared, b.runs[name].keys() - shared),
         stats.paired_difference(b.by_seed(name, "judged_accuracy"), a.by_seed(name, "judged_accuracy")),

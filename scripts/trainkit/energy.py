@@ -18,30 +18,33 @@ class Meter:
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
-        self.packages = [zone for zone in sorted(RAPL.glob("intel-rapl:*")) if is_package(zone)]
-        self.began = self.read()
+        self.gpu_began = gpu_joules(device)
+        self.packages = {
+            zone: [now, 0.0]  # microjoules when it was last read, and those spent until then
+            for zone in sorted(RAPL.glob("intel-rapl:*"))
+            if is_package(zone) and (now := read_int(zone / "energy_uj")) is not None
+        }
+
+    def read_packages(self) -> None:
+        """Count on. RAPL wraps around within minutes of full load: it must be read more often than that."""
+        for zone, (last, spent) in list(self.packages.items()):
+            now, wraps_at = read_int(zone / "energy_uj"), read_int(zone / "max_energy_range_uj")
+            if now is None or wraps_at is None:
+                del self.packages[zone]
+            else:
+                used = now - last if now >= last else now - last + wraps_at
+                self.packages[zone] = [now, spent + used]
 
     def joules(self) -> dict[str, float]:
         """``{"gpu": ..., "cpu": ...}``, as far as they are known."""
-        spent: dict[str, float] = {}
-        for counter, (now, wraps_at) in self.read().items():
-            if counter not in self.began:
-                continue
-            used = now - self.began[counter][0]
-            kind = counter.partition(" ")[0]
-            spent[kind] = spent.get(kind, 0.0) + (used if used >= 0 else used + wraps_at)
-        return {kind: round(joules, 1) for kind, joules in spent.items()}
-
-    def read(self) -> dict[str, tuple[float, float]]:
-        """Each counter's joules, and where it wraps around to 0."""
-        counters = {}
-        for zone in self.packages:
-            now, wraps_at = read_int(zone / "energy_uj"), read_int(zone / "max_energy_range_uj")
-            if now is not None and wraps_at is not None:
-                counters[f"cpu {zone.name}"] = now / 1e6, wraps_at / 1e6
-        if self.device.type == "cuda" and (joules := gpu_joules(self.device)) is not None:
-            counters["gpu"] = joules, 0.0
-        return counters
+        self.read_packages()
+        known = {}
+        gpu = gpu_joules(self.device)
+        if gpu is not None and self.gpu_began is not None:
+            known["gpu"] = round(gpu - self.gpu_began, 1)
+        if self.packages:
+            known["cpu"] = round(sum(spent for _, spent in self.packages.values()) / 1e6, 1)
+        return known
 
 
 def is_package(zone: Path) -> bool:
@@ -50,7 +53,12 @@ def is_package(zone: Path) -> bool:
 
 
 def gpu_joules(device: torch.device) -> float | None:
-    """What a GPU took since its driver was loaded; ``None`` before Volta, and where NVML is silent."""
+    """What a GPU took since its driver was loaded.
+
+    ``None`` for a CPU, for GPUs before Volta, and where NVML is silent.
+    """
+    if device.type != "cuda":
+        return None
     try:
         import pynvml
     except ImportError:

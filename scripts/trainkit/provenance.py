@@ -66,17 +66,19 @@ def energy(results: Results) -> list[str]:
 
 
 def missing(study: Path, runs: list[str]) -> Rows:
-    """Runs without a record (``experiment/seed-0``), each with ``why``: the error that its log ends with."""
-    rows = []
-    for run in runs:
-        log = study / "logs" / "runs" / f"{run}.log"
-        lines = log.read_text(errors="replace").splitlines() if log.exists() else None
-        if lines is None:
-            why = "not begun"
-        else:
-            errors = [line for line in lines if line.startswith("error:")]
-            if any(line.startswith("Traceback") for line in lines):
-                errors += [line for line in lines if line.strip()][-1:]
-            why = errors[-1] if errors else "begun, and stopped without an error of its own"
-        rows.append({"run": run, "why": why})
-    return rows
+    """Runs without a record of theirs (``experiment/seed-0``), each with ``why``."""
+    return [{"run": run, "why": _why_missing(study, run)} for run in runs]
+
+
+def _why_missing(study: Path, run: str) -> str:
+    """The error that its log ends with, where there is one."""
+    if (study / "runs" / run / "record.json").exists():
+        return "made of another spec, code or data than this study's"
+    log = study / "logs" / "runs" / f"{run}.log"
+    if not log.exists():
+        return "not begun"
+    lines = log.read_text(errors="replace").splitlines()
+    errors = [line for line in lines if line.startswith("error:")]
+    if any(line.startswith("Traceback") for line in lines):
+        errors += [line for line in lines if line.strip()][-1:]
+    return errors[-1] if errors else "begun, and stopped without an error of its own"

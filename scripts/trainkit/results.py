@@ -1,6 +1,5 @@
 """Finished runs, and the columns that their tables share: what every figure and sentence is made of."""
 
-from dataclasses import replace
 from math import isnan
 from pathlib import Path
 from typing import Any, NoReturn
@@ -71,11 +70,8 @@ class Results:
 
     def interval(self, name: str, key: str) -> stats.Interval:
         """The mean of a field over the seeds with its 95% interval; an accuracy's stays within 0 and 1."""
-        found = stats.mean_interval(self.values(name, key))
-        if not key.endswith("accuracy"):
-            return found
-        low, high = np.clip([found.low, found.high], 0, 1).tolist()
-        return replace(found, low=low, high=high)
+        interval = stats.accuracy_interval if key.endswith("accuracy") else stats.mean_interval
+        return interval(self.values(name, key))
 
     def mean(self, name: str, key: str) -> float:
         return self.interval(name, key).mean

@@ -1,6 +1,6 @@
 """Means with intervals, paired differences, and what they allow to say. scipy underneath."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import nan, sqrt
 
 import numpy as np
@@ -34,6 +34,13 @@ def mean_interval(values: list[float]) -> Interval:
         return Interval(mean, nan, nan, n)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / sqrt(n))
     return Interval(mean, mean - half, mean + half, n)
+
+
+def accuracy_interval(accuracies: list[float]) -> Interval:
+    """`mean_interval` of fractions, cut to what an accuracy can be: 0 to 1."""
+    found = mean_interval(accuracies)
+    low, high = np.clip([found.low, found.high], 0, 1).tolist()
+    return replace(found, low=low, high=high)
 
 
 def prediction_interval(values: list[float]) -> tuple[float, float]:

@@ -237,7 +237,7 @@ def test_lookahead_is_compared_with_its_own_schedule_and_over_all_of_them(write_
     rows = {row["title"]: row for row in tables.crossed(results)}
     assert rows[CONTROL]["difference"] == pytest.approx(100 * (0.01 + 0.01 + 0.02) / 3)
     assert rows[LINEAR]["difference"] == pytest.approx(100 * (0.03 + 0.02 + 0.04) / 3)
-    together = rows["All schedules"]
+    together = rows["All 2 schedules"]
     assert together["difference"] == pytest.approx(
         (rows[CONTROL]["difference"] + rows[LINEAR]["difference"]) / 2
     )

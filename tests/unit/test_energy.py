@@ -34,6 +34,10 @@ def test_packages_add_up_their_parts_do_not_count_twice_and_wrapping_is_seen(rap
     meter = energy.Meter(CPU)
     rapl(z0=12.5, z0_0=7, z1=5)
     assert meter.joules() == {"cpu": 2.5 + 10}
+    rapl(z0=12.5, z0_0=7, z1=80)
+    meter.read_packages()
+    rapl(z0=12.5, z0_0=7, z1=20)  # it wrapped again
+    assert meter.joules() == {"cpu": 2.5 + 10 + 75 + 40}
 
 
 def test_a_counter_that_is_not_readable_has_no_entry(rapl):

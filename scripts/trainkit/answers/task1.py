@@ -5,13 +5,14 @@ from math import isnan
 from trainkit.results import Results, Rows
 
 LEVEL = 0.05
+LEFT_OUT = "left out of this study"
 
 
-def sorted_out(rows: Rows) -> str:
+def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
     """Which rows of one family differ from their reference, after its correction."""
     compared = [row for row in rows if "p_holm" in row]
     if not compared:
-        return "left out of this study"
+        return if_none
     if all(row["pairs"] < 2 for row in compared):
         return "one seed each says nothing of the methods (n=1)"
     found = [row for row in compared if row["p_holm"] < LEVEL]
@@ -63,11 +64,11 @@ def equal_seconds(results: Results, a: str, b: str) -> str:
     return f"{one:.1f} s of training against {other:.1f} s ({100 * (one / other - 1):+.1f}%), {flag}"
 
 
-def trend(rows: Rows, column: str, what: str) -> str:
+def trend(rows: Rows, column: str, what: str, if_none: str = LEFT_OUT) -> str:
     """Mean accuracy along a column, ``what`` being its unit; says nothing of differences."""
     ordered = sorted(rows, key=lambda row: row[column])
     if len(ordered) < 2:
-        return "left out of this study"
+        return if_none
     return ", ".join(f"{row[column]} {what}: {row['test_accuracy']:.2f}%{interval(row)}" for row in ordered)
 
 

@@ -112,10 +112,11 @@ def stages_and_size(results: Results) -> Figure:
 
 
 def band(ax: plt.Axes, rows: pd.DataFrame, x: str, label: str) -> None:
-    """Mean test accuracy against a column, with its 95% interval where there is one, within 0 and 100."""
+    """Mean test accuracy against a column, with its 95% interval where there is one."""
     (line,) = ax.plot(rows[x], rows.test_accuracy, "o-", label=label)
-    low, high = rows.test_accuracy_low.clip(0, 100), rows.test_accuracy_high.clip(0, 100)
-    ax.fill_between(rows[x], low, high, color=line.get_color(), alpha=0.15, lw=0)
+    ax.fill_between(
+        rows[x], rows.test_accuracy_low, rows.test_accuracy_high, color=line.get_color(), alpha=0.15, lw=0
+    )
 
 
 def input_pipeline(frame: pd.DataFrame) -> Figure:

@@ -237,7 +237,8 @@ def crossed(results: Results) -> Rows:
             own = [_crossed_row(results, label, kind, [pair]) for pair in pairs]
             rows += correct([row for row in own if row], None)
             if len(own) > 1 and (together := _crossed_row(results, label, kind, pairs)):
-                rows.append(together | {"experiment": "", "title": "All schedules", "p_holm": together["p"]})
+                title = f"All {len(pairs)} schedules"
+                rows.append(together | {"experiment": "", "title": title, "p_holm": together["p"]})
     return rows
 
 

@@ -32,7 +32,7 @@ def ablation(results: Results) -> Rows:
 
     Parts are kept or dropped by this table, so that validation accuracy is what it compares.
     """
-    names = results.of_task("ablation")
-    reference = names[0] if names else None
+    names = results.some_of_task("ablation")
+    reference = names[0]
     rows = [summary(results, name) | against(results, name, reference, "val_accuracy") for name in names]
     return correct(rows, reference)
