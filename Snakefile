@@ -118,6 +118,7 @@ rule benchmark:
 rule speedrun:
     input:
         rules.speedrun_table.output,
+        gallery("speedrun"),
 
 
 rule ablation:

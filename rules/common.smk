@@ -70,22 +70,23 @@ def stands(name, seed):
         return False
 
 
+def counts(name, seed):
+    """Whether a run is part of the study: those that are there, where nothing is to be trained."""
+    return not STUDY.finished_only or stands(name, seed)
+
+
 def records_of(*tasks):
-    """The records of these tasks' runs; of those that are there, where nothing is to be trained."""
+    """The records of these tasks' runs."""
     return [
         f"<results>/runs/{name}/seed-{seed}/record.json"
         for name, seed in runs_of(*tasks)
-        if not STUDY.finished_only or stands(name, seed)
+        if counts(name, seed)
     ]
 
 
 def missing_runs():
     """The runs that a report on what is there lacks."""
-    return [
-        f"{name}/seed-{seed}"
-        for name, seed in runs_of(*IN_ALL)
-        if STUDY.finished_only and not stands(name, seed)
-    ]
+    return [f"{name}/seed-{seed}" for name, seed in runs_of(*IN_ALL) if not counts(name, seed)]
 
 
 def spec_json(experiment):
@@ -233,7 +234,7 @@ def rule_graph(dag):
 # -- The report ----------------------------------------------------------------------------
 
 TRANSFER = ["mnist-transfer-finetuned", "mnist-transfer-scratch"]
-GALLERIES = {"task1": "mnist-convnet-augmented", "task2": "cifar10-resnet"}
+GALLERIES = {"task1": "mnist-convnet-augmented", "task2": "cifar10-resnet", "speedrun": "speedrun"}
 REPORT_TEMPLATES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "report").glob("*.*"))
 CATEGORIES = {
     "task1": "Task 1: MNIST",
@@ -253,13 +254,17 @@ def first_record(experiment):
 
 def first_records(experiments):
     """The same of several, but for those that are missing."""
-    there = records_of(*IN_ALL)
-    return [first_record(name) for name in experiments if first_record(name) in there]
+    return [first_record(name) for name in experiments if counts(name, STUDY.experiments[name].seeds[0])]
 
 
 def report_figures(*names):
     """Figures as outputs that `snakemake --report` shows, and their captions."""
     return _shown("figures", names)
+
+
+def gallery(task):
+    """The figures that `galleries` draws of one task's run; none where that is missing."""
+    return if_trained([GALLERIES[task]], expand(rules.galleries.output, task=task))
 
 
 def on_demand_results():
@@ -270,7 +275,7 @@ def on_demand_results():
             "<results>/tables/benchmark_breakdown.csv",
             "<results>/figures/benchmark.svg",
         ],
-        "speedrun": ["<results>/tables/speedrun.csv"],
+        "speedrun": ["<results>/tables/speedrun.csv", *gallery("speedrun")],
         "speedrun_ablation": ["<results>/tables/speedrun_ablation.csv"],
     }
     needed = {"speedrun": STUDY.of_task("speedrun"), "speedrun_ablation": STUDY.of_task("ablation")[:1]}

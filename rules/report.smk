@@ -41,10 +41,8 @@ rule study_report:
             rules.task3_league_figure.output,
             if_trained(league_networks(), rules.task3_inference.output.csv),
             if_trained(TRANSFER, rules.task1_feature_map.output.figure),
-            *[
-                if_trained([name], expand(rules.galleries.output, task=task))
-                for task, name in GALLERIES.items()
-            ],
+            gallery("task1"),
+            gallery("task2"),
             *on_demand_results(),
         ],
         templates=REPORT_TEMPLATES,

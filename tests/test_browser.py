@@ -108,7 +108,7 @@ def test_tables_sort_filter_and_download(smoke: Project, page: Page):
 
 def test_the_legend_hides_and_shows_a_method(smoke: Project, page: Page):
     opened(page, smoke.results / "report.html")
-    hidden = """() => [...Bokeh.documents[0].all_models]
+    hidden = """() => Bokeh.documents.flatMap(chart => [...chart.all_models])
         .filter(model => model.type === "GlyphRenderer" && !model.visible).length"""
     entry = page.locator(".live figure").first.get_by_text("Exponential decay", exact=True)
     assert page.evaluate(hidden) == 0

@@ -56,4 +56,5 @@ def test_the_report_gains_a_section_once_there_is_a_benchmark(measured: Project)
     measured.snakemake("--resources", "gpu=1")
     text = report.read_text()
     assert 'id="benchmark"' in text and "resnet18" in text
+    assert "Kernels of the speedrun" in text
     assert measured.planned() == {}

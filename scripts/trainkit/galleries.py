@@ -65,13 +65,15 @@ def misclassified(record: RunRecord, folder: Path, images: np.ndarray, count: in
 
 
 def augmented(record: RunRecord, images: np.ndarray, count: int = 10) -> Figure:
-    """Training images, and below each what the recipe's augmentation makes of it."""
+    """Training images, and below each what the recipe's augmentation makes of it in three epochs."""
     spec = RunSpec.model_validate(record.spec)
     mean, std = datasets.MEAN[record.dataset], datasets.STD[record.dataset]
     pipeline = Pipeline(spec.recipe.augment, mean, std, torch.Generator().manual_seed(0))
     first = torch.from_numpy(images[:count])
     rows = [first.numpy()]
     for _ in range(3):
+        if spec.recipe.augment.flip == "alternating":
+            first = first.flip(2)  # as the trainer does, epoch after epoch
         x = pipeline.train(first).permute(0, 2, 3, 1)
         x = (x * torch.tensor(std) + torch.tensor(mean)).clamp(0, 1)
         rows.append((255 * x).round().to(torch.uint8).numpy())
