@@ -419,8 +419,7 @@ def _contestants(
                 make(f"{name}-{label}", experiments[name], over, f" + {over.pop('title', label)}")
     for name in [*methods, *made]:
         base = made.get(name) or experiments[name]
-        length = base.get("recipe", {}).get("budget", {}).get("epochs")
-        rate = base.get("recipe", {}).get("optimizer", {}).get("lr")
+        length, rate = _at(base, "recipe", "budget", "epochs"), _at(base, "recipe", "optimizer", "lr")
         if name in left_out or not isinstance(length, int | float) or not isinstance(rate, int | float):
             continue  # the mistake, if it is one, is explained where the method is validated
 
@@ -445,8 +444,14 @@ def _contestants(
 
 def _is_crossed(entry: dict[str, Any]) -> bool:
     """Whether a method has slow weights itself."""
-    recipe = entry.get("recipe", {})
-    return bool(recipe.get("averaging") or recipe.get("optimizer", {}).get("lookahead"))
+    return bool(_at(entry, "recipe", "averaging") or _at(entry, "recipe", "optimizer", "lookahead"))
+
+
+def _at(value: Any, *keys: str) -> Any:
+    """What lies below these keys of tables in tables that nobody has validated yet; else ``None``."""
+    for key in keys:
+        value = value.get(key) if isinstance(value, dict) else None
+    return value
 
 
 def gpu_is_there() -> bool:

@@ -127,6 +127,8 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{CONVNET}.like", "mnist-convnet", "goes round in a circle"),
     (f"{AUGMENTED}.recipe.epochs_of", "nothing", "no experiment 'nothing'; known: mnist-dense-baseline, "),
     (f"{AUGMENTED}.recipe.epochs_of", "cifar10-shallow", "cifar10-shallow has no fixed epochs"),
+    (f"{CONSTANT}.recipe", "none", "input should be a valid dictionary"),
+    (f"{CONSTANT}.recipe.budget", 3, "input should be a valid dictionary"),
     (f"{CONSTANT}.recipe.budget.reference", "cifar10-fast", "no experiment 'cifar10-fast'; did you mean"),
     # settings that do not go together
     (f"{CONVNET}.recipe.until", {}, "exactly one of epochs, epochs_of, budget, until must be given"),

@@ -2,7 +2,7 @@
 
 Depth 6n+2 is the paper's CIFAR family (section 4.2): three stages of n blocks, 16, 32 and 64
 channels. Depths 18 and 34 are its ImageNet family with a stem for small images: a 3x3
-convolution of stride 1, no max-pool. Shortcuts are the paper's options A (6n+2: subsampling and
+convolution of stride 1, no max-pool. A stem of stride 2 is for machines without a GPU. Shortcuts are the paper's options A (6n+2: subsampling and
 zero channels, no parameters) and B (18, 34: a 1x1 convolution where the shape changes).
 """
 
@@ -53,7 +53,7 @@ def build(options: ResNet, shape: tuple[int, int, int], classes: int) -> nn.Modu
     counts = IMAGENET_BLOCKS.get(options.depth) or (((options.depth - 2) // 6),) * 3
     channels = options.width
     layers: list[nn.Module] = [
-        nn.Conv2d(shape[2], channels, 3, 1, 1, bias=False),
+        nn.Conv2d(shape[2], channels, 3, options.stem_stride, 1, bias=False),
         nn.BatchNorm2d(channels),
         nn.ReLU(inplace=True),
     ]
