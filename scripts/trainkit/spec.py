@@ -55,7 +55,7 @@ class ResNet(Strict):
     name: Literal["resnet"]
     depth: int = Field(20, ge=8, le=1202)
     width: int = Field(16, ge=1, le=512, description="channels of the first stage")
-    stem_stride: int = Field(1, ge=1, le=2, description="2 halves the image at once: a quarter of the arithmetic")
+    stem_stride: int = Field(1, ge=1, le=2, description="2 halves the image at once")
 
     @model_validator(mode="after")
     def _known_depth(self) -> Self:

@@ -2,8 +2,9 @@
 
 Depth 6n+2 is the paper's CIFAR family (section 4.2): three stages of n blocks, 16, 32 and 64
 channels. Depths 18 and 34 are its ImageNet family with a stem for small images: a 3x3
-convolution of stride 1, no max-pool. A stem of stride 2 is for machines without a GPU. Shortcuts are the paper's options A (6n+2: subsampling and
-zero channels, no parameters) and B (18, 34: a 1x1 convolution where the shape changes).
+convolution of stride 1, no max-pool. A stem of stride 2 is for machines without a GPU: the stages
+after it have a quarter of the pixels. Shortcuts are the paper's options A (6n+2: subsampling and zero
+channels, no parameters) and B (18, 34: a 1x1 convolution where the shape changes).
 """
 
 import torch.nn.functional as F
