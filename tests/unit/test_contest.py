@@ -76,7 +76,7 @@ def test_a_method_of_ones_own_joins_by_one_entry(root):
     entry = {"like": CONTROL, "title": "Mine", "recipe": {"schedule": {"name": "linear"}}}
     study = load_study(root, {"preset": "cpu", "experiments": {"cifar10-fast-mine": entry}})
     made = {name for name in study.experiments if name.startswith("cifar10-fast-mine")}
-    suffixes = ["", "-at-third", "-at-triple", "-trial-1", "-trial-3", "-trial-10"]
+    suffixes = ["", "-at-third", "-at-triple", "-trial-0.3", "-trial-1", "-trial-3"]
     assert made == {f"cifar10-fast-mine{cross}{s}" for cross in ("", "-lookahead") for s in suffixes}
 
 
