@@ -109,6 +109,7 @@ class RepVGG(Staged):
     """RepVGG (Ding et al. 2021): three branches in training, one 3x3 convolution in use."""
 
     name: Literal["repvgg"]
+    stem_stride: int = Field(1, ge=1, le=2, description="2 halves the image at once, as the paper does")
 
 
 class FasterNet(Staged):

@@ -2,7 +2,7 @@
 
 Depthwise convolutions do little work for the memory they move; a partial convolution is a dense one
 on a part of the channels, and leaves the others as they are (section 3.2). For small images the
-embedding's patch is 1 or 2 pixels in place of 4, and there are three stages.
+embedding's patch may be 1 or 2 pixels in place of 4, and there are three stages.
 """
 
 import torch

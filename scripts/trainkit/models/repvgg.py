@@ -1,7 +1,7 @@
 """RepVGG (Ding et al. 2021, arXiv 2101.03697) for 32x32 images, from random weights.
 
 Trained with three branches a block, used with one: `fold` turns each block into the single 3x3
-convolution that computes the same (section 3.3). For small images the first stage keeps the size.
+convolution that computes the same (section 3.3). For small images the first stage may keep the size.
 """
 
 import copy
@@ -20,18 +20,20 @@ class RepVGGBlock(nn.Module):
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
+        self.stride = stride
         self.rbr_dense = conv_bn(inputs, outputs, 3, stride)
-        self.rbr_1x1 = conv_bn(inputs, outputs, 1, stride)
+        self.rbr_1x1 = conv_bn(inputs, outputs, 1)  # of every stride-th pixel
         self.rbr_identity = nn.BatchNorm2d(inputs) if inputs == outputs and stride == 1 else None
 
     def forward(self, x: Tensor) -> Tensor:
-        out = self.rbr_dense(x) + self.rbr_1x1(x)
+        # Not as the convolution's own stride: with 3 channels oneDNN never ends its gradient on AVX2.
+        out = self.rbr_dense(x) + self.rbr_1x1(x[..., :: self.stride, :: self.stride])
         if self.rbr_identity is not None:
             out = out + self.rbr_identity(x)
         return F.relu(out, inplace=True)
 
 
-def conv_bn(inputs: int, outputs: int, kernel: int, stride: int) -> nn.Sequential:
+def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1) -> nn.Sequential:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False)
     return nn.Sequential(conv, nn.BatchNorm2d(outputs))
 
@@ -76,6 +78,7 @@ def build(options: RepVGG, shape: tuple[int, int, int], classes: int) -> nn.Modu
     channels = shape[2]
     for stage, (depth, width) in enumerate(zip(options.depths, options.widths, strict=True)):
         for block in range(depth):
-            layers.append(RepVGGBlock(channels, width, 2 if stage and not block else 1))
+            first = 2 if stage else options.stem_stride
+            layers.append(RepVGGBlock(channels, width, 1 if block else first))
             channels = width
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(channels, classes))
