@@ -62,6 +62,7 @@ def answers(page: Page) -> str:
     ]
     for tag, point, text in parts:
         words = " ".join(f"{point} {text}".split()).replace("*", r"\*")
+        words = words.rstrip(" ,")  # commas between a finding's links
         lines.append(f"{marks.get(tag, '')}{words}")
     return "\n\n".join(lines) + "\n"
 
