@@ -282,11 +282,12 @@ def test_lookahead_that_hurts_is_a_surprise_with_its_interval(write_contest):
         {
             CONTROL: [0.50, 0.52, 0.51], f"{CONTROL}-lookahead": [0.45, 0.47, 0.455],
             LINEAR: [0.60, 0.61, 0.60], f"{LINEAR}-lookahead": [0.55, 0.56, 0.55],
-        }
+        },
+        **{f"{LINEAR}-lookahead": {"train_seconds": 14.0}},
     )  # fmt: skip
     (sentence,) = [s for s in answers.surprises(results) if s.startswith("Lookahead")]
-    assert sentence.startswith("Lookahead hurt in equal time: -5.")
-    assert "n=3 seeds" in sentence
+    assert sentence.startswith("Lookahead hurt at B: -5.")
+    assert sentence.endswith("n=3 seeds), in 1.20 times their seconds without it.")
 
 
 def test_what_tuning_cost_is_counted(write_contest):

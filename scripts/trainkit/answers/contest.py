@@ -130,9 +130,10 @@ def slow_weights(results: Results) -> list[str]:
         if row["p"] < 0.05:
             verb = "helped" if row["difference"] > 0 else "hurt"
         found.append(
-            f"{row['slow_weights']} {verb} in equal time: {row['difference']:+.2f} points over all schedules "
+            f"{row['slow_weights']} {verb} at B: {row['difference']:+.2f} points over all schedules "
             f"(95% interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}, "
-            f"n={row['pairs']} seeds)."
+            f"n={row['pairs']} seeds), in {row['train_seconds_over_plain']:.2f} times their seconds without "
+            "it."
         )
     return found
 
