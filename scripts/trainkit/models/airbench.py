@@ -1,7 +1,7 @@
 """The network of airbench94 (Jordan 2024, arXiv 2404.00498, section 3), made for fast training.
 
-A frozen convolution whitens 2x2 patches (Page 2019), six 3x3 convolutions in three blocks follow,
-each block pooling after its first one. Convolutions start as partial identities, BatchNorms have a
+A frozen convolution whitens 2x2 patches (Page 2019); without a bias to train, no gradient goes back to
+it. Six 3x3 convolutions in three blocks follow, each block pooling after its first one. Convolutions start as partial identities, BatchNorms have a
 bias only, logits are scaled down. A global max-pool ends it, so that other image sizes fit too.
 """
 
@@ -39,7 +39,7 @@ class Network(nn.Module):
     def __init__(self, options: Airbench, channels: int, classes: int) -> None:
         super().__init__()
         filters = 2 * channels * PATCH**2
-        self.whitening = nn.Conv2d(channels, filters, PATCH)
+        self.whitening = nn.Conv2d(channels, filters, PATCH, bias=not options.whiten)
         self.whiten = options.whiten
         self.whitening.weight.requires_grad = not options.whiten
         widths = [filters, *options.widths]
@@ -65,7 +65,6 @@ class Network(nn.Module):
         values, vectors = torch.linalg.eigh(covariance.double())
         filters = (vectors / (values + 5e-4).sqrt()).T.flip(0).reshape(-1, channels, PATCH, PATCH)
         self.whitening.weight.copy_(torch.cat([filters, -filters]))
-        nn.init.zeros_(self.whitening.bias)
 
 
 def convolution(inputs: int, outputs: int, identity: bool) -> nn.Conv2d:
