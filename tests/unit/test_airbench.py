@@ -42,7 +42,8 @@ def test_convolutions_start_by_handing_their_inputs_on(identity):
 
 
 def test_parameters_are_those_of_the_paper_s_network():
-    # Whitening 24x12 (the paper has 24 biases more), six 3x3 convolutions, six BatchNorms, a head without bias.
+    # Whitening 24x12 (the paper has 24 biases more), six 3x3 convolutions, six
+    # BatchNorms, a head without bias.
     convolutions = 9 * (24 * 64 + 64 * 64 + 64 * 256 + 3 * 256 * 256)
     norms = 2 * (2 * 64 + 4 * 256)
     assert sum(p.numel() for p in network().parameters()) == 24 * 12 + convolutions + norms + 2560

@@ -1,8 +1,9 @@
 """The network of airbench94 (Jordan 2024, arXiv 2404.00498, section 3), made for fast training.
 
-A frozen convolution whitens 2x2 patches (Page 2019); without a bias to train, no gradient goes back to
-it. Six 3x3 convolutions in three blocks follow, each block pooling after its first one. Convolutions start as partial identities, BatchNorms have a
-bias only, logits are scaled down. A global max-pool ends it, so that other image sizes fit too.
+A frozen convolution whitens 2x2 patches (Page 2019); it has no bias to train, so that no gradient
+goes back to it. Six 3x3 convolutions in three blocks follow, each block pooling after its first one.
+Convolutions start as partial identities, BatchNorms have a bias only, logits are scaled down. A
+global max-pool ends it, so that other image sizes fit too.
 """
 
 import itertools
