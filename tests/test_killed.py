@@ -109,7 +109,7 @@ def test_a_study_killed_twenty_times_ends_in_the_same_records(smoke: Project, ed
             *("record.json", "history.csv", "model.safetensors", "predictions.safetensors")
         }
         resumed += json.loads(record.read_text())["resumed"]
-    assert len(expected_records) == 54
+    assert len(expected_records) == 55
     assert resumed > 0
     assert "Nothing to be done" in editable.snakemake()
     print(f"{kills} kills, trainings went on {resumed} times")

@@ -12,7 +12,9 @@ def rates(facts: list[Facts]) -> Rows:
     """One row a workload: medians over the rounds, and the ratio's range over them.
 
     ``fraction_of_peak`` is the arithmetic that training needs, forward and backward, over what
-    the device's matrix products reached in the same minute; empty where nothing is multiplied.
+    the device's matrix products reached in the same minute; empty where nothing is multiplied. Two
+    limits say what ratio could be reached at best: by a step that runs at that peak throughout
+    (``ratio_at_peak``), and by one that spends time in its convolutions alone (``ratio_of_convolutions``).
     """
     rows = []
     for fact in facts:
@@ -22,6 +24,8 @@ def rates(facts: list[Facts]) -> Rows:
         peak = 1e9 * median(rounds["matrix_gflops"])
         images_per_second = median(rounds["project"])
         convolution = fact["seconds_per_step"]["convolution"]
+        multiplies = fact["flops_per_image"] > 0
+        reference = median(rounds["reference"])
         rows.append(
             {
                 "workload": fact["workload"],
@@ -31,12 +35,16 @@ def rates(facts: list[Facts]) -> Rows:
                 "project_images_per_second": images_per_second,
                 "project_low": min(rounds["project"]),
                 "project_high": max(rounds["project"]),
-                "reference_images_per_second": median(rounds["reference"]),
+                "reference_images_per_second": reference,
                 "reference_low": min(rounds["reference"]),
                 "reference_high": max(rounds["reference"]),
                 "ratio": median(ratios),
                 "ratio_low": min(ratios),
                 "ratio_high": max(ratios),
+                "ratio_at_peak": peak / fact["flops_per_image"] / reference if multiplies else None,
+                "ratio_of_convolutions": (
+                    fact["batch_size"] / convolution / reference if multiplies and convolution else None
+                ),
                 "mflops_per_image": fact["flops_per_image"] / 1e6 or None,
                 "peak_gflops": peak / 1e9,
                 "fraction_of_peak": images_per_second * fact["flops_per_image"] / peak or None,

@@ -40,12 +40,15 @@ def test_rates_are_medians_and_the_ratio_is_taken_pair_by_pair():
     assert (row["ratio"], row["ratio_low"], row["ratio_high"]) == (2.2, 2.0, 3.0)
     assert row["fraction_of_peak"] == pytest.approx(110 * 2e7 / 5e9)
     assert row["convolution_fraction_of_peak"] == pytest.approx(1e7 * 10 / 0.04 / 5e9)
+    assert row["ratio_at_peak"] == pytest.approx(5e9 / 2e7 / 50)
+    assert row["ratio_of_convolutions"] == pytest.approx(10 / 0.04 / 50)
     assert row["busy"] == "no"
 
 
 def test_a_workload_without_arithmetic_has_no_fraction_of_the_peak():
     (row,) = benchmarks.rates([facts(flops_per_image=0.0, convolution_flops_per_image=0.0)])
     assert row["fraction_of_peak"] is None and row["convolution_fraction_of_peak"] is None
+    assert row["ratio_at_peak"] is None and row["ratio_of_convolutions"] is None
 
 
 def test_other_work_on_the_machine_is_said():
