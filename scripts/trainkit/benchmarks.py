@@ -24,7 +24,6 @@ def rates(facts: list[Facts]) -> Rows:
         peak = 1e9 * median(rounds["matrix_gflops"])
         images_per_second = median(rounds["project"])
         convolution = fact["seconds_per_step"]["convolution"]
-        multiplies = fact["flops_per_image"] > 0
         reference = median(rounds["reference"])
         rows.append(
             {
@@ -41,9 +40,13 @@ def rates(facts: list[Facts]) -> Rows:
                 "ratio": median(ratios),
                 "ratio_low": min(ratios),
                 "ratio_high": max(ratios),
-                "ratio_at_peak": peak / fact["flops_per_image"] / reference if multiplies else None,
+                "ratio_at_peak": (
+                    peak / fact["flops_per_image"] / reference if fact["flops_per_image"] else None
+                ),
                 "ratio_of_convolutions": (
-                    fact["batch_size"] / convolution / reference if multiplies and convolution else None
+                    fact["batch_size"] / convolution / reference
+                    if fact["convolution_flops_per_image"]
+                    else None
                 ),
                 "mflops_per_image": fact["flops_per_image"] / 1e6 or None,
                 "peak_gflops": peak / 1e9,
