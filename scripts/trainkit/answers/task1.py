@@ -56,9 +56,9 @@ def mcnemar(results: Results, a: str, b: str) -> str:
 
 
 def equal_seconds(results: Results, a: str, b: str) -> str:
-    """Whether two experiments of equal epochs took equal training time, to 3%."""
+    """Whether two experiments took equal training time, to 3%."""
     one, other = results.mean(a, "seconds.train"), results.mean(b, "seconds.train")
-    flag = "so that this comparison is at equal seconds too"
+    flag = "so that this comparison is at equal seconds"
     if abs(one / other - 1) > 0.03:
         flag = "more than 3% apart, so that at equal seconds this comparison would not be quite the same"
     return f"{one:.1f} s of training against {other:.1f} s ({100 * (one / other - 1):+.1f}%), {flag}"
