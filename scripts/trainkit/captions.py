@@ -186,7 +186,7 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
         contest.tuning,
     ),
     "task3_architectures": (
-        "The CIFAR-10 networks that are trained in full: accuracy against parameters, multiply-adds and "
+        "The CIFAR-10 networks, each with its recipe: accuracy against parameters, multiply-adds and "
         "seconds of training.",
         _NETWORKS,
     ),

@@ -188,5 +188,5 @@ def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
             f"b{seconds}",
         )
 
-    assert "at equal seconds too" in said(10.2)
+    assert "this comparison is at equal seconds" in said(10.2)
     assert "+5.0%), more than 3% apart" in said(10.5)

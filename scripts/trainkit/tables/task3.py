@@ -17,7 +17,7 @@ EQUALITIES = {  # the column that must be 1, its unit, and by how much it may mi
 
 
 def architectures(results: Results) -> Rows:
-    """Every CIFAR-10 network that is trained in full, against the ResNet."""
+    """The baselines on CIFAR-10 and the networks of Task 3, against the ResNet."""
     rows, reference = [], "cifar10-resnet"
     for name in results.some_of_task("2.1.2", "2.1.3", "3"):
         rows.append(_network(results, name) | against(results, name, reference))
