@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page, expect, sync_playwright
 from project import Project, under_ci
 
 pytestmark = pytest.mark.slow
@@ -90,12 +90,14 @@ def test_tables_sort_filter_and_download(smoke: Project, page: Page):
     page.wait_for_selector("html[data-ready]")
     runs = page.get_by_role("region", name="All runs")
     train = [text.strip() for text in runs.locator("th").all_inner_texts()].index("Train, s") + 1
-    runs.locator(f"th:nth-child({train})").click()
+    head = runs.locator(f"th:nth-child({train})")
+    head.click()
+    expect(head).to_have_attribute("aria-sort", "ascending")  # DataTables sorts in a task of its own
     seconds = [float(text) for text in runs.locator(f"tbody td:nth-child({train})").all_inner_texts()]
     assert len(seconds) == 25 and seconds == sorted(seconds)
 
     runs.get_by_label("Filter").fill("cifar10-shallow")
-    assert runs.locator("tbody tr").count() == 1
+    expect(runs.locator("tbody tr")).to_have_count(1)
     assert "cifar10-shallow" in runs.locator("tbody tr").inner_text()
 
     with page.expect_download() as download:
@@ -108,14 +110,14 @@ def test_tables_sort_filter_and_download(smoke: Project, page: Page):
 
 def test_the_legend_hides_and_shows_a_method(smoke: Project, page: Page):
     opened(page, smoke.results / "report.html")
-    hidden = """() => Bokeh.documents.flatMap(chart => [...chart.all_models])
-        .filter(model => model.type === "GlyphRenderer" && !model.visible).length"""
+    hidden = """count => Bokeh.documents.flatMap(chart => [...chart.all_models])
+        .filter(model => model.type === "GlyphRenderer" && !model.visible).length === count"""
     entry = page.locator(".live figure").first.get_by_text("Exponential decay", exact=True)
-    assert page.evaluate(hidden) == 0
+    page.wait_for_function(hidden, arg=0)
     entry.click()
-    assert page.evaluate(hidden) == 3  # its line, points and band
+    page.wait_for_function(hidden, arg=3)  # its line, points and band
     entry.click()
-    assert page.evaluate(hidden) == 0
+    page.wait_for_function(hidden, arg=0)
 
 
 def test_print_shows_still_pictures_and_every_row(smoke: Project, page: Page):
