@@ -1,6 +1,7 @@
 """The reports in a real browser: no errors, no requests, every link leads somewhere, tables sort."""
 
 import csv
+import json
 import re
 import shutil
 import subprocess
@@ -131,6 +132,31 @@ def test_print_shows_still_pictures_and_every_row(smoke: Project, page: Page):
     rows = page.get_by_role("region", name="All runs").locator("tbody tr").count()
     assert rows == len(list(smoke.results.glob("runs/*/seed-*/record.json")))
     page.emulate_media(media="screen")
+
+
+def test_the_report_of_a_thousand_runs_stays_small_and_usable(editable: Project, page: Page):
+    study = editable.results
+    records = sorted(study.glob("runs/*/seed-*/record.json"))
+    first = study / "runs/cifar10-shallow/seed-0"
+    for seed in range(1, 1001 - len(records)):
+        folder = first.with_name(f"seed-{seed}")
+        shutil.copytree(first, folder)
+        record = json.loads((folder / "record.json").read_text()) | {"seed": seed}
+        (folder / "record.json").write_text(json.dumps(record))
+    records = sorted(study.glob("runs/*/seed-*/record.json"))
+    shown = [path for folder in ("figures", "tables") for path in sorted((study / folder).iterdir())]
+    out = study / "thousand.html"
+    options = ["--preset", "smoke", "--records", *records, "--study", study, "--shown", *shown, "--out", out]
+    subprocess.run([sys.executable, editable.folder / "scripts/make_report.py", *options], check=True)
+    assert out.stat().st_size < 8e6
+    assert opened(page, out) == ([], [])
+    runs = page.get_by_role("region", name="All runs")
+    runs.locator(".dt-paging").get_by_text("40", exact=True).click()  # the last page of 25 runs each
+    expect(runs.locator("tbody tr")).to_have_count(25)
+    expect(runs.locator("tbody tr").last).to_contain_text(records[-1].parent.parent.name)
+    runs.get_by_label("Filter").fill("mnist-dense")
+    expect(runs.locator("tbody tr", has_text="cifar10-shallow")).to_have_count(0)
+    assert "mnist-dense" in runs.locator("tbody tr").first.inner_text()
 
 
 def test_the_comparison_of_two_studies_opens_and_axe_finds_no_barrier(

@@ -256,6 +256,15 @@ def test_the_answer_names_no_winner_that_the_seeds_do_not_support(write_contest)
     assert "find a true difference of" in said
 
 
+def test_a_difference_beyond_all_accuracies_is_not_called_one_to_be_found(write_contest):
+    results = write_contest({CONTROL: [0.50, 0.60], LINEAR: [0.60, 0.55]})
+    rows = tables.equal_time(results)
+    assert rows[0]["smallest_detectable"] > 100
+    said = answers.equal_time(rows)
+    assert "cannot be expected to find any difference" in said
+    assert "find a true difference of" not in said
+
+
 def test_the_answer_names_the_winners_and_the_losers_with_their_differences(write_contest):
     results = write_contest(
         {CONTROL: [0.50, 0.51, 0.52], LINEAR: [0.60, 0.611, 0.62], "cifar10-fast-worse": [0.40, 0.411, 0.42]}

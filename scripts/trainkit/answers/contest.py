@@ -29,7 +29,9 @@ def equal_time(rows: Rows) -> str:
     if worse:
         sentences.append(f"Worse than it: {_listed(worse)}.")
     smallest = best["smallest_detectable"]
-    if smallest == smallest:
+    if smallest >= 100:
+        sentences.append("So few seeds, spread as these are, cannot be expected to find any difference.")
+    elif smallest == smallest:
         sentences.append(
             f"So many seeds, spread as these are, find a true difference of {smallest:.1f} points four "
             "times out of five, and smaller ones less often."
