@@ -30,7 +30,10 @@ def equal_time(rows: Rows) -> str:
         sentences.append(f"Worse than it: {_listed(worse)}.")
     smallest = best["smallest_detectable"]
     if smallest >= 100:
-        sentences.append("So few seeds, spread as these are, cannot be expected to find any difference.")
+        sentences.append(
+            "So few seeds, spread as these are, find no difference that accuracies can have as often as four "
+            "times out of five."
+        )
     elif smallest == smallest:
         sentences.append(
             f"So many seeds, spread as these are, find a true difference of {smallest:.1f} points four "
