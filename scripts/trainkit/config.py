@@ -147,7 +147,12 @@ class Study(Strict):
             recipe = experiment.recipe
             if experiment.dataset not in self.datasets:
                 raise ValueError(f"experiments.{name}.dataset: datasets has no {experiment.dataset}")
-            left = self.datasets[experiment.dataset].split.left(experiment.dataset)
+            left = self.datasets[experiment.dataset].split.of(recipe).left(experiment.dataset)
+            if left < 1:
+                raise ValueError(
+                    f"experiments.{name}.recipe.validation_images: {recipe.validation_images} leaves nothing "
+                    "to train on"
+                )
             if (recipe.train_images or 0) > left:
                 raise ValueError(
                     f"experiments.{name}.recipe.train_images: {recipe.train_images} asked for, "
@@ -234,7 +239,7 @@ class Study(Strict):
             **{key: getattr(experiment, key) for key in Experiment.model_fields if key != "recipe"},
             recipe=recipe,
             name=name,
-            split=self.datasets[experiment.dataset].split,
+            split=self.datasets[experiment.dataset].split.of(recipe),
             deterministic=self.deterministic,
             tuned_by=self.trials_of(name),
         )

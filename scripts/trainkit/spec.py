@@ -291,6 +291,9 @@ class Recipe(Strict):
     train_images: int | None = Field(
         None, ge=10, description="train on this many images only (the first of the fixed split)"
     )
+    validation_images: int | None = Field(
+        None, ge=10, description="so many for validation in place of the dataset's, the others are trained on"
+    )
 
     @model_validator(mode="after")
     def _one_length(self) -> Self:
@@ -376,6 +379,10 @@ class Split(Strict):
     validation: int = Field(5000, ge=10, description="images taken from train for validation")
     train_limit: int | None = Field(None, ge=20, description="use this many training images only")
     test_limit: int | None = Field(None, ge=10, description="use this many test images only")
+
+    def of(self, recipe: Recipe) -> Self:
+        """The same, as a recipe wants it."""
+        return self.model_copy(update={"validation": recipe.validation_images or self.validation})
 
     def left(self, dataset: str) -> int:
         """Images that are left to train on."""

@@ -175,6 +175,14 @@ def test_with_little_data_three_networks_have_the_same_images_batches_and_epochs
 # -- Layers ------------------------------------------------------------------------------------
 
 
+def test_only_the_speedrun_keeps_fewer_images_for_validation_than_the_dataset_says(study):
+    for name in study.experiments:
+        spec = study.run_spec(name)
+        own = study.datasets[spec.dataset].split
+        assert spec.split.validation == (100 if spec.task == "speedrun" else own.validation), name
+        assert (spec.split.train_limit, spec.split.test_limit) == (own.train_limit, own.test_limit)
+
+
 def test_the_command_line_lies_over_the_preset_and_the_preset_over_the_file(root):
     smoke = load_study(root, {"preset": "smoke"})
     assert smoke.seeds == [0]  # the file has three

@@ -82,6 +82,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "stages leave nothing of an image of 16x16 pixels",
     ),
     (f"{CONVNET}.recipe.train_images", 55_001, "55001 asked for, 55000 are there"),
+    (f"{CONVNET}.recipe.validation_images", 60_000, "60000 leaves nothing to train on"),
     ("datasets.mnist.split.validation", 60_000, "60000 leaves nothing to train on"),
     ("datasets.cifar10.split", {"train_limit": 5000}, "5000 leaves nothing to train on"),
     # absurd sizes
