@@ -160,6 +160,7 @@ FROM_RESULTS: dict[str, Callable[[Results], Any]] = {
     "contest": tables.contest.equal_time,
     "contest_tested": answers.contest.any_difference,
     "over_budgets": answers.contest.over_budgets,
+    "slow_weights": answers.contest.slow_weights,
     "surprises": answers.contest.surprises,
     "tuning_answer": answers.contest.tuning,
     "tuning": tables.contest.tuning,
@@ -191,7 +192,7 @@ def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
         return (
             f"{few} says nothing of the methods; of these two trained networks {first} alone "
             f"is right on {images.only_a} test images and {second} alone on {images.only_b} "
-            f"(McNemar, p={images.p:.2g})"
+            f"(McNemar, {answers.task1.p_value(images.p)})"
         )
     corrected = [row["p_holm"] for row in family if row["experiment"] in (a, b) and "p_holm" in row]
     p = corrected[0] if corrected else difference.p

@@ -286,7 +286,7 @@ def test_surprises_come_from_the_records_and_are_absent_where_there_are_none(wri
     assert answers.surprises(expected) == []
 
 
-def test_lookahead_that_hurts_is_a_surprise_with_its_interval(write_contest):
+def test_lookahead_that_hurts_is_said_with_its_interval(write_contest):
     results = write_contest(
         {
             CONTROL: [0.50, 0.52, 0.51], f"{CONTROL}-lookahead": [0.45, 0.47, 0.455],
@@ -294,9 +294,23 @@ def test_lookahead_that_hurts_is_a_surprise_with_its_interval(write_contest):
         },
         **{f"{LINEAR}-lookahead": {"train_seconds": 14.0}},
     )  # fmt: skip
-    (sentence,) = [s for s in answers.surprises(results) if s.startswith("Lookahead")]
+    (sentence,) = answers.slow_weights(results)
     assert sentence.startswith("Lookahead hurt at B: -5.")
     assert sentence.endswith("n=3 seeds), in 1.20 times their seconds without it.")
+    assert answers.unequal_gains(results) == []
+
+
+def test_lookahead_that_serves_one_schedule_more_than_another_is_a_surprise(write_contest):
+    results = write_contest(
+        {
+            CONTROL: [0.50, 0.52, 0.51], f"{CONTROL}-lookahead": [0.60, 0.62, 0.61],
+            LINEAR: [0.60, 0.61, 0.60], f"{LINEAR}-lookahead": [0.61, 0.62, 0.612],
+        }
+    )  # fmt: skip
+    (sentence,) = answers.unequal_gains(results)
+    assert sentence in answers.surprises(results)
+    assert sentence.startswith("Lookahead does not serve all schedules alike: it brings +10.00 points")
+    assert f"to “{CONTROL}” and +1.07 points" in sentence
 
 
 def test_what_tuning_cost_is_counted(write_contest):
@@ -317,6 +331,7 @@ def test_nan_is_never_printed(write_contest):
         answers.equal_time(tables.equal_time(results)),
         *answers.over_budgets(results),
         *answers.surprises(results),
+        *answers.slow_weights(results),
     ]
     words += [answers.any_difference(results), answers.tuning(results)]
     assert str(nan) not in " ".join(words).lower().replace("nance", "")

@@ -117,7 +117,7 @@ def surprises(results: Results) -> list[str]:
             f"A schedule is not better as such: {quoted(worst['title'])} ended {-worst['difference']:.2f} "
             f"points below the constant rate in the same time ({sure})."
         )
-    found += slow_weights(results)
+    found += unequal_gains(results)
     leaders = {label: _method(results, rows[0]) for label, rows in _by_budget(results).items()}
     if len(set(leaders.values())) > 1:
         listed = ", ".join(f"{quoted(title)} at {_budget(label)}" for label, title in leaders.items())
@@ -140,6 +140,25 @@ def slow_weights(results: Results) -> list[str]:
             f"n={row['pairs']} seeds), in {row['train_seconds_over_plain']:.2f} times their seconds without "
             "it."
         )
+    return found
+
+
+def unequal_gains(results: Results) -> list[str]:
+    """Schedules that slow weights serve so differently at B that the intervals do not overlap."""
+    found = []
+    rows = [row for row in tables.crossed(results) if row["experiment"] and not row["budget"]]
+    for kind in dict.fromkeys(row["slow_weights"] for row in rows):
+        own = sorted(
+            (row for row in rows if row["slow_weights"] == kind and row["pairs"] > 1),
+            key=lambda row: row["difference"],
+        )
+        if len(own) > 1 and own[0]["difference_high"] < own[-1]["difference_low"]:
+            least, most = (
+                f"{row['difference']:+.2f} points (95% interval {row['difference_low']:+.2f} to "
+                f"{row['difference_high']:+.2f}) to {quoted(row['title'])}"
+                for row in (own[0], own[-1])
+            )
+            found.append(f"{kind} does not serve all schedules alike: it brings {most} and {least}.")
     return found
 
 

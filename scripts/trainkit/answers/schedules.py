@@ -1,4 +1,4 @@
-"""What each schedule does, and why it should help, by the sources that config/README.md names."""
+"""What each schedule does, and why it should help, by the sources named."""
 
 EXPLANATIONS = {
     "constant": "one learning rate throughout: the control",

@@ -51,8 +51,13 @@ def mcnemar(results: Results, a: str, b: str) -> str:
     first, second = (f"\u201c{results.first(name).title}\u201d" for name in (a, b))
     return (
         f"; of these trained networks more of {first} read {images.only_a} test images right, and more of "
-        f"{second} {images.only_b} (McNemar over images, p={images.p:.2g})"
+        f"{second} {images.only_b} (McNemar over images, {p_value(images.p)})"
     )
+
+
+def p_value(p: float) -> str:
+    """``p=0.012``, or that it is below what is worth a number."""
+    return f"p={p:.2g}" if p >= 1e-9 else "p<1e-9"
 
 
 def equal_seconds(results: Results, a: str, b: str) -> str:
