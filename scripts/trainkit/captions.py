@@ -60,13 +60,18 @@ def _schedules(results: Results) -> str:
 
 
 def _fast(results: Results) -> str:
-    rows = [row for row in tables.contest.fast_training(results) if row["runs_that_reach_it"] == row["n"]]
+    rows = [
+        row
+        for row in tables.contest.fast_training(results)
+        if row["runs_that_reach_it"] == row["n"] and not (row["lookahead"] or row["averaging"])
+    ]
     if not rows:
         return ""
     first = min(rows, key=lambda row: row["seconds_to_target"])
     return (
-        f"{first['target_val_accuracy']:.0f}% of the validation images is reached first by {first['title']}, "
-        f"after {first['seconds_to_target']:.1f} s in the mean (n={first['runs_that_reach_it']})."
+        f"{first['target_val_accuracy']:.0f}% of the validation images is reached, of the schedules alone, "
+        f"first by {first['title']}, after {first['seconds_to_target']:.1f} s in the mean "
+        f"(n={first['runs_that_reach_it']})."
     )
 
 

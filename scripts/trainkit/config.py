@@ -24,7 +24,6 @@ ANSWERS = (
     *("mnist-transfer-frozen", "mnist-transfer-finetuned", "mnist-transfer-scratch"),
     *("cifar10-shallow", "cifar10-resnet", "cifar10-fast-constant", "cifar10-convnextv2"),
     *("cifar10-equal-resnet", "cifar10-equal-params-convnextv2"),
-    *("cifar10-equal-resnet", "cifar10-equal-params-convnextv2"),
 )
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 

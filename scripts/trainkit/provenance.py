@@ -39,9 +39,7 @@ def where_the_time_went(results: Results) -> Rows:
     rows: Rows = []
     for run in (run for runs in results.runs.values() for run in runs):
         task = TASKS.get(run.task[:1], run.task)
-        parts = {
-            part: getattr(run.seconds, part) for part in ("load", "compile", "train", "evaluate", "total")
-        }
+        parts = {part: getattr(run.seconds, part) for part in PARTS}
         rows.append({"task": task, "runs": 1} | parts)
     frame = pd.DataFrame(rows).groupby("task").sum().sort_index()
     frame.loc["All"] = frame.sum()

@@ -25,7 +25,8 @@ def write_contest(write_run):
         paths = []
         for name, values in accuracies.items():
             facts = {"task": "2.3-budgets" if "-at-" in name else "2.2", "reference": CONTROL}
-            facts |= {"schedule": "linear" if "linear" in name else "constant", "title": name}
+            schedule = next((kind for kind in ("linear", "cosine") if kind in name), "constant")
+            facts |= {"schedule": schedule, "title": name}
             facts |= {"lookahead": "lookahead" in name} | changes.get(name, {})
             paths += [write_run(name, s, test_accuracy=a, **facts) for s, a in enumerate(values)]
         for name, facts in changes.items():
@@ -300,17 +301,41 @@ def test_lookahead_that_hurts_is_said_with_its_interval(write_contest):
     assert answers.unequal_gains(results) == []
 
 
+GAINS = {
+    CONTROL: [0.60, 0.62, 0.612, 0.60],
+    LINEAR: [0.51, 0.529, 0.52, 0.511],
+    "cifar10-fast-cosine": [0.55, 0.57, 0.561, 0.55],
+}
+
+
 def test_lookahead_that_serves_one_schedule_more_than_another_is_a_surprise(write_contest):
-    results = write_contest(
-        {
-            CONTROL: [0.50, 0.52, 0.51], f"{CONTROL}-lookahead": [0.60, 0.62, 0.61],
-            LINEAR: [0.60, 0.61, 0.60], f"{LINEAR}-lookahead": [0.61, 0.62, 0.612],
-        }
-    )  # fmt: skip
+    plain = {name: [0.50, 0.52, 0.51, 0.50] for name in GAINS}
+    results = write_contest(plain | {f"{name}-lookahead": values for name, values in GAINS.items()})
     (sentence,) = answers.unequal_gains(results)
     assert sentence in answers.surprises(results)
-    assert sentence.startswith("Lookahead does not serve all schedules alike: it brings +10.00 points")
-    assert f"to “{CONTROL}” and +1.07 points" in sentence
+    assert "does not serve all schedules alike (Friedman's test of its gains, p=0.018)" in sentence
+    assert sentence.endswith(f"brings +10.05 points to “{CONTROL}” and +1.00 points to “{LINEAR}”.")
+
+
+def test_gains_that_chance_explains_are_no_surprise(write_contest):
+    plain = {name: [0.50, 0.52, 0.51, 0.50] for name in GAINS}
+    ahead = {f"{name}-lookahead": [0.60, 0.63, 0.61, 0.59][n:] + [0.6] * n for n, name in enumerate(GAINS)}
+    assert answers.unequal_gains(write_contest(plain | ahead)) == []
+
+
+def test_verdicts_on_lookahead_at_several_budgets_are_corrected_for_their_number(write_contest):
+    plain, ahead = [0.50, 0.51, 0.52], [0.53, 0.545, 0.54]
+    methods = dict.fromkeys((CONTROL, LINEAR), plain)
+    methods |= {f"{name}-lookahead": ahead for name in (CONTROL, LINEAR)}
+    others = {f"{name}-at-{at}": [0.50, 0.53, 0.5] for name in methods for at in ("third", "triple")}
+    others |= {f"{name}-at-triple": [0.51, 0.50, 0.5] for name in methods if name.endswith("-lookahead")}
+    others |= {f"{name}-at-third": [0.52, 0.50, 0.5] for name in methods if name.endswith("-lookahead")}
+    results = write_contest(methods | others)
+    rows = {row["budget"]: row for row in tables.crossed(results) if not row["experiment"]}
+    assert rows.keys() == {"", "third", "triple"}
+    assert rows[""]["verdict"] == "no difference was found (n=3)"
+    assert rows[""]["p"] < 0.05 < rows[""]["p_holm"] == pytest.approx(3 * rows[""]["p"])
+    assert answers.slow_weights(results)[0].startswith("Lookahead made no difference that was found at B")
 
 
 def test_what_tuning_cost_is_counted(write_contest):

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from safetensors.numpy import save_file
 
-from trainkit.results import Results, percent
+from trainkit.results import MissingRunsError, Results, percent
 from trainkit.tables import TABLES
 from trainkit.tables.contest import seconds_to_reach, target_accuracy
 
@@ -30,7 +30,7 @@ WHOLE = {  # tables whose rows are no experiments
         *("seconds_train", "seconds_total", "seconds_total_tta", "precision", "device"),
     },
     "task2.3_crossed": {
-        *("budget", "slow_weights", "experiment", "title", "difference", "difference_low"),
+        *("budget", "slow_weights", "experiment", "reference", "title", "difference", "difference_low"),
         *("difference_high", "pairs", "p", "p_holm", "verdict"),
     },
     "task2.3_tuning": {
@@ -300,11 +300,13 @@ def test_speed_and_cost_are_those_of_the_runs(write_run):
 def test_an_ablation_is_judged_on_validation_images_alone(write_run):
     paths = [
         write_run(name, seed, task="ablation", val_accuracy=val + 0.001 * seed, test_accuracy=test)
-        for name, val, test in [("whole", 0.90, 0.80), ("without", 0.88, 0.95)]
+        for name, val, test in [("speedrun-without", 0.88, 0.95), ("speedrun-whole", 0.90, 0.80)]
         for seed in (0, 1)
     ]
     rows = by_name(TABLES["speedrun_ablation"](Results(paths)))
-    assert rows["without"]["difference"] == pytest.approx(-2.0)
+    assert rows["speedrun-without"]["difference"] == pytest.approx(-2.0)
+    with pytest.raises(MissingRunsError, match="speedrun-whole"):
+        TABLES["speedrun_ablation"](Results(paths[:2]))
 
 
 def test_the_speedrun_counts_the_augmented_test_for_the_augmented_accuracy_only(write_run):

@@ -17,7 +17,10 @@ def equal_time(rows: Rows) -> str:
     if best["n"] < 2 or not compared:
         return f"{named}, from one seed (n=1), so that no method can be called better than another."
     better, worse = (_beyond_chance(compared, sign) for sign in (1, -1))
-    tested = f"on {best['n']} paired seeds, after correction for {len(compared)} comparisons"
+    pairs = sorted({row["pairs"] for row in compared})
+    seeds = f"{pairs[0]} to {pairs[-1]}" if len(pairs) > 1 else pairs[0]
+    known = sum(row["p_holm"] == row["p_holm"] for row in compared)
+    tested = f"on {seeds} paired seeds, after correction for {known} comparisons"
     sentences = [f"{named}."]
     if better:
         sentences.append(
@@ -132,7 +135,7 @@ def slow_weights(results: Results) -> list[str]:
         if row["experiment"] or row["budget"] or row["pairs"] < 2:
             continue
         verb = "made no difference that was found"
-        if row["p"] < 0.05:
+        if row["p_holm"] < 0.05:
             verb = "helped" if row["difference"] > 0 else "hurt"
         found.append(
             f"{row['slow_weights']} {verb} at B: {row['difference']:+.2f} points over all schedules "
@@ -144,21 +147,24 @@ def slow_weights(results: Results) -> list[str]:
 
 
 def unequal_gains(results: Results) -> list[str]:
-    """Schedules that slow weights serve so differently at B that the intervals do not overlap."""
+    """Whether slow weights serve the schedules differently at B, by Friedman's test of their gains."""
     found = []
-    rows = [row for row in tables.crossed(results) if row["experiment"] and not row["budget"]]
-    for kind in dict.fromkeys(row["slow_weights"] for row in rows):
-        own = sorted(
-            (row for row in rows if row["slow_weights"] == kind and row["pairs"] > 1),
-            key=lambda row: row["difference"],
-        )
-        if len(own) > 1 and own[0]["difference_high"] < own[-1]["difference_low"]:
+    for kind, pairs in tables.twins(results, results.some_of_task("2.2")).items():
+        gains: dict[str, dict[int, float]] = {}
+        for name, plain in pairs:
+            own, without = (results.by_seed(each, "test_accuracy") for each in (name, plain))
+            gains[plain] = {seed: 100 * (own[seed] - without[seed]) for seed in own.keys() & without.keys()}
+        p = stats.any_difference(gains)
+        if p < 0.05:
+            means = {plain: sum(gain.values()) / len(gain) for plain, gain in gains.items()}
             least, most = (
-                f"{row['difference']:+.2f} points (95% interval {row['difference_low']:+.2f} to "
-                f"{row['difference_high']:+.2f}) to {quoted(row['title'])}"
-                for row in (own[0], own[-1])
+                f"{means[plain]:+.2f} points to {quoted(results.first(plain).title)}"
+                for plain in (min(means, key=means.__getitem__), max(means, key=means.__getitem__))
             )
-            found.append(f"{kind} does not serve all schedules alike: it brings {most} and {least}.")
+            found.append(
+                f"{kind} does not serve all schedules alike (Friedman's test of its gains, p={p:.2g}): "
+                f"in the mean it brings {most} and {least}."
+            )
     return found
 
 

@@ -223,23 +223,36 @@ def tuning(results: Results) -> Rows:
 def crossed(results: Results) -> Rows:
     """Each method with slow weights (Lookahead, an average) against its plain twin, and all together.
 
-    The row of all is the mean over the schedules of each seed, so that its interval is over seeds.
+    The row of all is the mean over the schedules of each seed, so that its interval is over seeds. Its
+    p-value is corrected for the number of such rows, over kinds and budgets.
     """
-    rows = []
+    rows, of_all = [], []
     for label, names in by_budget(results).items():
-        plain = {_key(results, name): name for name in names if not slow_weights(results, name)}
-        for kind in dict.fromkeys(filter(None, (slow_weights(results, name) for name in names))):
-            pairs = [
-                (name, plain[_key(results, name)])
-                for name in names
-                if slow_weights(results, name) == kind and _key(results, name) in plain
-            ]
+        for kind, pairs in twins(results, names).items():
             own = [_crossed_row(results, label, kind, [pair]) for pair in pairs]
             rows += correct([row for row in own if row], None)
             if len(own) > 1 and (together := _crossed_row(results, label, kind, pairs)):
                 title = f"All {len(pairs)} schedules"
-                rows.append(together | {"experiment": "", "title": title, "p_holm": together["p"]})
+                named = {"experiment": kind, "title": title, "reference": "the schedules alone"}
+                rows.append(together | named)
+                of_all.append(rows[-1])
+    for row in correct(of_all, None):
+        row["experiment"] = ""
     return rows
+
+
+def twins(results: Results, names: list[str]) -> dict[str, list[tuple[str, str]]]:
+    """By kind of slow weights: methods that have them, each with its plain twin."""
+    plain = {_key(results, name): name for name in names if not slow_weights(results, name)}
+    kinds = dict.fromkeys(filter(None, (slow_weights(results, name) for name in names)))
+    return {
+        kind: [
+            (name, plain[_key(results, name)])
+            for name in names
+            if slow_weights(results, name) == kind and _key(results, name) in plain
+        ]
+        for kind in kinds
+    }
 
 
 def slow_weights(results: Results, name: str) -> str:
@@ -269,6 +282,7 @@ def _crossed_row(results: Results, label: str, kind: str, pairs: list[tuple[str,
         "budget": label,
         "slow_weights": kind,
         "experiment": pairs[0][0],
+        "reference": pairs[0][1],
         "title": results.first(method_of(pairs[0][1])).title,
         "difference": 100 * difference.mean,
         "difference_low": 100 * difference.low,

@@ -2,6 +2,8 @@
 
 from trainkit.results import Results, Rows, against, correct, summary
 
+WHOLE = "speedrun-whole"
+
 
 def runs(results: Results) -> Rows:
     """One row a run: accuracy in percent, seconds from a cold process to each of the two."""
@@ -33,6 +35,6 @@ def ablation(results: Results) -> Rows:
     Parts are kept or dropped by this table, so that validation accuracy is what it compares.
     """
     names = results.some_of_task("ablation")
-    reference = names[0]
-    rows = [summary(results, name) | against(results, name, reference, "val_accuracy") for name in names]
-    return correct(rows, reference)
+    results.first(WHOLE)
+    rows = [summary(results, name) | against(results, name, WHOLE, "val_accuracy") for name in names]
+    return correct(rows, WHOLE)
