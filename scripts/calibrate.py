@@ -80,7 +80,7 @@ def from_random_weights(spec: RunSpec) -> RunSpec:
 
 def seconds_per_step(trainer: Trainer) -> float:
     """Mean seconds of a few training steps."""
-    batches = trainer.batches()
+    batches = trainer.batches(trainer.order())  # an epoch's own work is not a step's
     clock = Clock(trainer.device)
     for count, batch in enumerate(batches, 1):
         trainer.step(batch, lr=1e-3, z=(count - 0.5) / STEPS)  # what happens late is paid for late

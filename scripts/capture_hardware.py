@@ -20,7 +20,7 @@ def main() -> None:
     args = parser.parse_args()
     device = devices.acquire(args.threads, deterministic=False)
     facts = hardware.describe()
-    facts["threads_images_per_second"] = precision.measure_threads(device, devices.thread_counts())
+    facts["threads_images_per_second"] = precision.measure_threads(devices.thread_counts())
     facts["threads"] = int(precision.clearly_best(facts["threads_images_per_second"]))
     device = devices.acquire(args.threads, False, facts)
     facts["matrix_product_gflops"] = {

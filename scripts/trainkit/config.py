@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal, Self
 import yaml
 from pydantic import AnyHttpUrl, Field, PrivateAttr, ValidationError, model_validator
 
+from trainkit import lease
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
 from trainkit.spec import Budget, Experiment, RunSpec, Split, Strict, Workload
@@ -310,7 +311,9 @@ def load_study(
             f"{suggest(str(preset), ('auto', *PRESETS))}"
         )
     if preset == "auto":
-        preset, reason = ("gpu", "NVML sees a GPU") if gpu_is_there() else ("cpu", "NVML sees no GPU")
+        preset, reason = "gpu", "a GPU is there"
+        if lease.devices() == [lease.CPU]:
+            preset, reason = "cpu", "NVML and CUDA_VISIBLE_DEVICES show no GPU"
         say(f"preset auto: {preset}, for {reason} (choose with --config preset=...)")
     preset_file = f"config/presets/{preset}.yaml"
     layers.append((preset_file, read_yaml(root / preset_file, preset_file)))
@@ -456,17 +459,6 @@ def _at(value: Any, *keys: str) -> Any:
     for key in keys:
         value = value.get(key) if isinstance(value, dict) else None
     return value
-
-
-def gpu_is_there() -> bool:
-    """Whether NVML sees a device."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-        return pynvml.nvmlDeviceGetCount() > 0
-    except Exception:  # no library, no driver, no permission: all mean that no GPU can be used
-        return False
 
 
 def suggest(word: str, known: Any) -> str:

@@ -41,7 +41,8 @@ def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = No
     measured, one a physical core.
     """
     if lease.LEASE.hold(print_line) != lease.CPU and not torch.cuda.is_available():
-        lease.LEASE.take_cpu(print_line)  # a GPU is there, but this PyTorch or driver cannot use it
+        print_line("warning: a GPU is there, but this PyTorch or its driver cannot use it; the CPU is taken")
+        lease.LEASE.take_cpu(print_line)
     counts = thread_counts()
     best = min(facts["threads"], counts[-1]) if facts else counts[0]
     torch.set_num_threads(max(1, min(threads, best)))

@@ -369,7 +369,7 @@ class Trainer:
             for count, batch in enumerate(self.batches()):
                 if count == 20:
                     break
-                self.loss(batch)
+                self.loss(batch, compiled=False)  # without gradients it would be compiled again
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 

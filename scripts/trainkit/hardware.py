@@ -57,6 +57,7 @@ def gpus_by_nvml() -> tuple[list[dict[str, Any]], str]:
         gpus = []
         for index in range(pynvml.nvmlDeviceGetCount()):
             handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+            memory = _or_none(pynvml, lambda h=handle: pynvml.nvmlDeviceGetMemoryInfo(h))
             power = _or_none(pynvml, lambda h=handle: pynvml.nvmlDeviceGetPowerManagementLimit(h))
             clock = _or_none(
                 pynvml, lambda h=handle: pynvml.nvmlDeviceGetMaxClockInfo(h, pynvml.NVML_CLOCK_SM)
@@ -64,7 +65,7 @@ def gpus_by_nvml() -> tuple[list[dict[str, Any]], str]:
             gpus.append(
                 {
                     "model": _text(pynvml.nvmlDeviceGetName(handle)),
-                    "memory_mb": pynvml.nvmlDeviceGetMemoryInfo(handle).total // 2**20,
+                    "memory_mb": None if memory is None else memory.total // 2**20,
                     "driver": driver,
                     "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
                     "power_limit_w": None if power is None else power / 1000,
@@ -167,9 +168,12 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
         power = "power limit not reported"
         if gpu["power_limit_w"] is not None:
             power = f"power limit {gpu['power_limit_w']:.0f} W"
+        memory = "not reported by this GPU"
+        if gpu["memory_mb"] is not None:
+            memory = f"{gpu['memory_mb'] / 1024:.1f} GiB"
         rows += [
             (f"GPU {index} model", gpu["model"]),
-            (f"GPU {index} memory", f"{gpu['memory_mb'] / 1024:.1f} GiB"),
+            (f"GPU {index} memory", memory),
             (f"GPU {index} driver", f"{gpu['driver']}, CUDA {gpu['cuda']}, {power}"),
         ]
     rows += [

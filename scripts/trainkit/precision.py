@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from trainkit.device import CHANNELS_LAST, MEMORY_FORMATS, Clock, autocast
 
-BATCH, ROUNDS = 128, 6
+# Images: on a GPU so many that its kernels take longer than it takes to launch them.
+BATCH = {"cpu": 128, "cuda": 4096}
+ROUNDS = 6
 HOPELESS = 3  # so many times slower than the fastest: one round is enough to know
 MARGIN = 1.1  # timings of a shared machine differ by so much without a reason
 PRECISIONS = ("float32", "bfloat16")
@@ -33,16 +35,16 @@ class _Permuted(nn.Module):
         return self.inner(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
-def _linear() -> tuple[nn.Module, Tensor]:
-    return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10)), torch.randn(BATCH, 784)
+def _linear(batch: int) -> tuple[nn.Module, Tensor]:
+    return nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 10)), torch.randn(batch, 784)
 
 
-def _convolution() -> tuple[nn.Module, Tensor]:
+def _convolution(batch: int) -> tuple[nn.Module, Tensor]:
     blocks = [
         nn.Sequential(nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
         for _ in range(3)
     ]
-    return nn.Sequential(*blocks), torch.randn(BATCH, 32, 16, 16)
+    return nn.Sequential(*blocks), torch.randn(batch, 32, 16, 16)
 
 
 def _inverted_residual(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
@@ -55,17 +57,17 @@ def _inverted_residual(inputs: int, outputs: int, kernel: int, stride: int) -> l
     ]
 
 
-def _depthwise() -> tuple[nn.Module, Tensor]:
+def _depthwise(batch: int) -> tuple[nn.Module, Tensor]:
     """MobileNet's and EfficientNet's blocks; stride 2 is what bfloat16 is slow at on CPUs."""
     blocks = _inverted_residual(16, 24, 3, 1) + _inverted_residual(24, 40, 5, 2)
-    return nn.Sequential(*blocks), torch.randn(BATCH, 16, 8, 8)
+    return nn.Sequential(*blocks), torch.randn(batch, 16, 8, 8)
 
 
-def _convnext() -> tuple[nn.Module, Tensor]:
+def _convnext(batch: int) -> tuple[nn.Module, Tensor]:
     """A ConvNeXt block without its shortcut."""
     block = [nn.Conv2d(32, 32, 7, padding=3, groups=32)]
     block += [_Permuted(nn.LayerNorm(32), nn.Linear(32, 128), nn.GELU(), nn.Linear(128, 32))]
-    return nn.Sequential(*block), torch.randn(BATCH, 32, 16, 16)
+    return nn.Sequential(*block), torch.randn(batch, 32, 16, 16)
 
 
 STAND_INS = {
@@ -86,7 +88,7 @@ def measure(device: torch.device) -> dict[str, Any]:
         facts[family] = {}
         for use in ("training", "inference"):
             rates = _rates(family, device, use == "training", [(p, CHANNELS_LAST) for p in PRECISIONS])
-            choice = max(PRECISIONS, key=lambda precision: rates[precision, CHANNELS_LAST])
+            choice = clearly_best({p: rates[p, CHANNELS_LAST] for p in PRECISIONS})
             both = _rates(family, device, use == "training", [(choice, layout) for layout in LAYOUTS])
             facts[family][use] = {
                 **{precision: rates[precision, CHANNELS_LAST] for precision in PRECISIONS},
@@ -103,14 +105,16 @@ def clearly_best(rates: dict[str, float]) -> str:
     return fastest if rates[fastest] > MARGIN * rates[first] else first
 
 
-def measure_threads(device: torch.device, candidates: list[int]) -> dict[str, float]:
+def measure_threads(candidates: list[int]) -> dict[str, float]:
     """Images a second that the convolutional stand-in trains with each number of CPU threads."""
     before = torch.get_num_threads()
     rates = {}
     for count in candidates:
         torch.set_num_threads(count)
         rates[str(count)] = max(
-            _rates("convolution", device, True, [(p, CHANNELS_LAST) for p in PRECISIONS]).values()
+            _rates(
+                "convolution", torch.device("cpu"), True, [(p, CHANNELS_LAST) for p in PRECISIONS]
+            ).values()
         )
     torch.set_num_threads(before)
     return rates
@@ -120,7 +124,8 @@ def _rates(
     family: str, device: torch.device, training: bool, variants: list[tuple[str, str]]
 ) -> dict[tuple[str, str], float]:
     """Images a second of each precision and layout."""
-    model, example = STAND_INS[family]()
+    batch = BATCH[device.type]
+    model, example = STAND_INS[family](batch)
     models = {}
     for layout in {layout for _, layout in variants}:
         memory_format = MEMORY_FORMATS[layout]
@@ -143,4 +148,4 @@ def _rates(
                 out.float().square().mean().backward()
             times.append(clock.lap())
     # The fastest round: other work on the machine only ever slows one down.
-    return {variant: round(BATCH / min(times[1:]), 1) for variant, times in seconds.items()}
+    return {variant: round(batch / min(times[1:]), 1) for variant, times in seconds.items()}

@@ -78,6 +78,8 @@ def breakdown(step: Callable[[], object], device: torch.device, steps: int) -> d
         whole = time.perf_counter() - began
     spent = dict.fromkeys(PARTS, 0.0)
     for event in profiler.key_averages():
+        if event.device_type != torch.autograd.DeviceType.CPU:
+            continue  # a kernel, whose time its operator has already
         seconds = (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e6
         part = part_of(event.key)
         if part:

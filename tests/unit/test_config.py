@@ -6,7 +6,8 @@ import pytest
 import yaml
 
 import write_schema
-from trainkit.config import PRESETS, Study, gpu_is_there, load_study, merge
+from trainkit import lease
+from trainkit.config import PRESETS, Study, load_study, merge
 from trainkit.spec import RunSpec
 
 
@@ -41,10 +42,15 @@ def test_the_study_is_called_as_its_preset_unless_it_has_a_name(root, study):
     assert (named.study, named.preset) == ("mine", study.preset)
 
 
-def test_auto_takes_the_gpu_preset_where_nvml_sees_a_device(root):
-    expected = "gpu" if gpu_is_there() else "cpu"
-    assert load_study(root, {"preset": "auto"}).preset == expected
-    assert load_study(root, {}).study == expected
+def test_auto_takes_the_gpu_preset_where_there_is_a_gpu_that_may_be_used(root, monkeypatch):
+    monkeypatch.setattr(lease, "gpu_uuids", lambda: ["GPU-1"])
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert load_study(root, {"preset": "auto"}).preset == "gpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert load_study(root, {}).study == "cpu"
+    monkeypatch.setattr(lease, "gpu_uuids", list)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert load_study(root, {}).study == "cpu"
 
 
 def test_every_task_has_its_experiments_in_every_preset(study):

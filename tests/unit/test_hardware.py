@@ -97,10 +97,11 @@ def test_a_virtual_machine_is_named_where_it_hides_something():
 
 def test_a_gpu_has_its_rows_and_a_missing_power_limit_its_words():
     gpu = {"model": "H100", "memory_mb": 81920, "driver": "550", "cuda": "12.4", "power_limit_w": None}
-    rows = dict(hardware.table(bare() | {"gpus": [gpu, gpu | {"power_limit_w": 700.0}]}))
+    rows = dict(hardware.table(bare() | {"gpus": [gpu, gpu | {"power_limit_w": 700.0, "memory_mb": None}]}))
     assert rows["GPUs"] == "2"
     assert rows["GPU 0 model"] == "H100"
     assert rows["GPU 0 memory"] == "80.0 GiB"
+    assert rows["GPU 1 memory"] == "not reported by this GPU"
     assert rows["GPU 0 driver"] == "550, CUDA 12.4, power limit not reported"
     assert rows["GPU 1 driver"].endswith("power limit 700 W")
 
@@ -141,7 +142,8 @@ def test_every_stand_in_is_measured_in_every_precision_and_layout():
     assert set(facts) == set(precision.STAND_INS)
     for uses in facts.values():
         for found in uses.values():
-            assert found["choice"] == max(("float32", "bfloat16"), key=lambda name: found[name])
+            precisions = {name: found[name] for name in ("float32", "bfloat16")}
+            assert found["choice"] == precision.clearly_best(precisions)
             layouts = {layout: found[layout] for layout in ("channels_last", "contiguous")}
             assert found["layout"] == precision.clearly_best(layouts)
 
@@ -165,7 +167,7 @@ def test_a_run_has_the_threads_that_were_measured_best_even_above_the_physical_c
 
 def test_threads_are_tried_and_put_back():
     before = torch.get_num_threads()
-    rates = precision.measure_threads(torch.device("cpu"), [1])
+    rates = precision.measure_threads([1])
     assert rates["1"] > 0
     assert torch.get_num_threads() == before
 
