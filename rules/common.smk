@@ -254,7 +254,11 @@ def first_record(experiment):
 
 def first_records(experiments):
     """The same of several, but for those that are missing."""
-    return [first_record(name) for name in experiments if name in STUDY.experiments and counts(name, STUDY.experiments[name].seeds[0])]
+    return [
+        first_record(name)
+        for name in experiments
+        if name in STUDY.experiments and counts(name, STUDY.experiments[name].seeds[0])
+    ]
 
 
 def report_figures(*names):
