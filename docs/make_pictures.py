@@ -61,7 +61,7 @@ def answers(page: Page) -> str:
         "The answers of the study whose pictures are here, word by word (`make pictures`).",
     ]
     for (tag, point, text), (following, *_) in zip(parts, [*parts[1:], ("", "", "")], strict=True):
-        if tag in ("H2", "H3") and following in ("H2", "H3", "") and not (tag, following) == ("H2", "H3"):
+        if (tag, following) in (("H3", "H3"), ("H3", "H2"), ("H3", ""), ("H2", "H2"), ("H2", "")):
             continue  # nothing is said below it
         words = " ".join(f"{point} {text}".split()).replace("*", r"\*")
         words = words.rstrip(" ,")  # commas between a finding's links

@@ -108,6 +108,7 @@ def render(
         **league(there, known, optional_rows(shown.get("task3_inference.csv"))),
         study=study.name,
         preset=preset,
+        config=f"preset={preset}" + (f" study={study.name}" if study.name != preset else ""),
         left_out=left_out,
         missing=missing,
         run=next(iter(results.runs.values()))[0],

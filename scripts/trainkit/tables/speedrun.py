@@ -35,6 +35,6 @@ def ablation(results: Results) -> Rows:
     Parts are kept or dropped by this table, so that validation accuracy is what it compares.
     """
     names = results.some_of_task("ablation")
-    results.first(WHOLE)
+    results.first(WHOLE)  # without it there is nothing to compare with
     rows = [summary(results, name) | against(results, name, WHOLE, "val_accuracy") for name in names]
     return correct(rows, WHOLE)
