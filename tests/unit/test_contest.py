@@ -276,6 +276,13 @@ def test_the_answer_names_the_winners_and_the_losers_with_their_differences(writ
     assert "Worse than it: “cifar10-fast-worse” (-9.97 points)" in said
 
 
+def test_only_comparisons_that_were_tested_are_counted(write_contest):
+    results = write_contest({CONTROL: [0.50, 0.52], LINEAR: [0.51, 0.54], f"{LINEAR}-lookahead": [0.49]})
+    said = answers.equal_time(tables.equal_time(results))
+    assert "No method was found better than the constant rate on 2 paired seeds. " in said
+    assert "comparisons" not in said
+
+
 def test_one_seed_is_said_to_be_one(write_contest):
     assert "from one seed (n=1)" in answers.equal_time(
         tables.equal_time(write_contest({CONTROL: [0.5], LINEAR: [0.6]}))

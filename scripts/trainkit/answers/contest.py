@@ -17,10 +17,11 @@ def equal_time(rows: Rows) -> str:
     if best["n"] < 2 or not compared:
         return f"{named}, from one seed (n=1), so that no method can be called better than another."
     better, worse = (_beyond_chance(compared, sign) for sign in (1, -1))
-    pairs = sorted({row["pairs"] for row in compared})
-    seeds = f"{pairs[0]} to {pairs[-1]}" if len(pairs) > 1 else pairs[0]
-    known = sum(row["p_holm"] == row["p_holm"] for row in compared)
-    tested = f"on {seeds} paired seeds, after correction for {known} comparisons"
+    known = [row for row in compared if row["p_holm"] == row["p_holm"]] or compared
+    pairs = sorted({row["pairs"] for row in known})
+    tested = f"on {pairs[0]} to {pairs[-1]} paired seeds" if len(pairs) > 1 else f"on {pairs[0]} paired seeds"
+    if len(known) > 1:
+        tested += f", after correction for {len(known)} comparisons"
     sentences = [f"{named}."]
     if better:
         sentences.append(
