@@ -18,7 +18,8 @@ from trainkit.files import read_json, write_json
 from trainkit.progress import print_line
 from trainkit.spec import RunSpec
 
-STEPS = 8  # a round
+STEPS = range(2, 9)  # a round, at least and at most, as ``ROUND_SECONDS`` allow
+ROUND_SECONDS = 1.0
 ROUNDS = range(5, 10)  # at least and at most, as ``SECONDS`` allow
 SECONDS = 8.0
 
@@ -39,15 +40,17 @@ def main() -> None:
         device = devices.acquire(args.threads, spec.deterministic, hardware)
         numerics = devices.numerics(spec, hardware)
         trainers.append(runs.prepare(spec, 0, device, numerics, args.data).trainer)
+    steps = []
     for trainer in trainers:
         trainer.model.train()
         trainer.warm_up()
-        seconds_per_step(trainer)
+        seconds = seconds_per_step(trainer, STEPS[0])
+        steps.append(max(STEPS[0], min(STEPS[-1], round(ROUND_SECONDS / seconds))))
         trainer.finish()
     rounds, finishes = [], []
     began = time.perf_counter()
     while len(rounds) < ROUNDS[0] or (len(rounds) < ROUNDS[-1] and time.perf_counter() < began + SECONDS):
-        seconds = [seconds_per_step(trainer) for trainer in trainers]
+        seconds = [seconds_per_step(trainer, count) for trainer, count in zip(trainers, steps, strict=True)]
         rounds.append((seconds[0], seconds[-1]))
         clock = Clock(trainers[0].device)
         trainers[0].finish()
@@ -55,7 +58,7 @@ def main() -> None:
     ratios = [own / reference for own, reference in rounds]
     facts = {
         "rounds": len(rounds),
-        "steps_per_round": STEPS,
+        "steps_per_round": steps[0],
         "seconds_per_step": median(own for own, _ in rounds),
         "reference_seconds_per_step": median(reference for _, reference in rounds),
         "reference_steps_per_epoch": trainers[-1].steps_per_epoch,
@@ -78,13 +81,13 @@ def from_random_weights(spec: RunSpec) -> RunSpec:
     return spec.model_copy(update={"model": spec.model.model_copy(update={"weights": "random"})})
 
 
-def seconds_per_step(trainer: Trainer) -> float:
-    """Mean seconds of a few training steps."""
+def seconds_per_step(trainer: Trainer, steps: int) -> float:
+    """Mean seconds of so many training steps, or of an epoch's where it has fewer."""
     batches = trainer.batches(trainer.order())  # an epoch's own work is not a step's
     clock = Clock(trainer.device)
     for count, batch in enumerate(batches, 1):
-        trainer.step(batch, lr=1e-3, z=(count - 0.5) / STEPS)  # what happens late is paid for late
-        if count == STEPS:
+        trainer.step(batch, lr=1e-3, z=(count - 0.5) / steps)  # what happens late is paid for late
+        if count == steps:
             break
     return clock.lap() / count
 

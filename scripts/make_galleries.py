@@ -3,12 +3,12 @@
 import argparse
 from pathlib import Path
 
-from safetensors.numpy import load
+from safetensors.numpy import load_file
 
 from make_figures import save
 from trainkit import galleries
 from trainkit.errors import run_program
-from trainkit.files import read_verified
+from trainkit.files import verified
 from trainkit.record import read_record
 
 
@@ -19,7 +19,7 @@ def main() -> None:
     parser.add_argument("--prefix", required=True, help="path and start of the figures' names")
     args = parser.parse_args()
     record, folder = read_record(args.record), args.record.parent
-    data = load(read_verified(args.data))
+    data = load_file(verified(args.data))
     drawn = {
         "confusion.svg": galleries.confusion(record, folder),
         "misclassified.png": galleries.misclassified(record, folder, data["test_images"]),

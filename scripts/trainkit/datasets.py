@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load
+from safetensors.torch import load_file
 from torch import Tensor
 
 from trainkit.errors import StudyError
-from trainkit.files import read_verified
+from trainkit.files import verified
 from trainkit.spec import Split
 
 CLASSES = {
@@ -60,7 +60,7 @@ def load_splits(path: Path, split: Split, train_images: int | None = None) -> Sp
     ``split.train_limit`` counts the images of train and validation together. Raises `StudyError` where
     the file is not what its manifest says.
     """
-    arrays = load(read_verified(path))
+    arrays = load_file(verified(path))
     labels = {key: arrays[key].long() for key in ("train_labels", "test_labels")}
     everything = Images(arrays["train_images"], labels["train_labels"])
     order = split_order(len(everything), split.train_limit)

@@ -51,23 +51,24 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def read_verified(path: Path) -> bytes:
-    """The content of a file that the manifest beside it, of the same name in JSON, vouches for.
+def verified(path: Path) -> Path:
+    """A file that the manifest beside it, of the same name in JSON, vouches for.
 
     Raises `StudyError` where it was changed or cut off since.
     """
     manifest = path.with_suffix(".json")
     try:
-        expected, content = read_json(manifest)["file_sha256"], path.read_bytes()
+        expected = read_json(manifest)["file_sha256"]
+        with path.open("rb") as stream:
+            got = hashlib.file_digest(stream, "sha256").hexdigest()
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise StudyError(f"{path}: cannot be verified by {manifest} ({error}); {_AGAIN}") from error
-    got = hashlib.sha256(content).hexdigest()
     if got != expected:
         raise StudyError(
             f"{path}: was changed or cut off: its SHA-256 is {got[:16]}..., {manifest} says "
             f"{expected[:16]}...; {_AGAIN}"
         )
-    return content
+    return path
 
 
 def write_json(path: Path, content: Any) -> None:

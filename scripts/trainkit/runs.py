@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from safetensors.torch import load
+from safetensors.torch import load_file
 from torch import nn
 
 from trainkit import datasets, models
@@ -12,7 +12,7 @@ from trainkit.augment import Pipeline
 from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
 from trainkit.engine import Trainer
-from trainkit.files import read_json, read_verified
+from trainkit.files import read_json, verified
 from trainkit.spec import Model, RunSpec
 
 
@@ -81,7 +81,7 @@ def input_pipeline(spec: RunSpec, generator: torch.Generator) -> Pipeline:
 
 def load_features(path: Path) -> Splits:
     """A frozen base's stored features by split, as float32."""
-    tensors = load(read_verified(path))
+    tensors = load_file(verified(path))
     return Splits(*(Images(tensors[f"{part}_x"].float(), tensors[f"{part}_y"]) for part in PARTS))
 
 

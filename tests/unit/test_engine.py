@@ -147,7 +147,7 @@ def test_the_history_holds_the_loss_and_accuracy_of_what_was_trained_on():
 def test_an_evaluation_counts_every_image_once_and_is_not_augmented(monkeypatch):
     subject = trainer(AUGMENTED)
     whole = subject.evaluate(subject.splits.test)
-    monkeypatch.setattr("trainkit.engine.EVAL_BATCH", {"cpu": 7})
+    monkeypatch.setattr("trainkit.engine.EVAL_BATCH", 7)
     parts = subject.evaluate(subject.splits.test)
     assert torch.allclose(parts.logits, whole.logits, atol=1e-5)
     hits = (whole.logits.argmax(1) == subject.splits.test.y).float()

@@ -6,7 +6,6 @@ arXiv 1905.11946). The ImageNet weights come from TensorFlow, whence BatchNorm's
 padding and inputs of (x - 127) / 128.
 """
 
-import io
 from pathlib import Path
 
 import torch
@@ -16,7 +15,7 @@ from torchvision.models import efficientnet_b0
 from torchvision.ops import SqueezeExcitation
 
 from trainkit.errors import StudyError
-from trainkit.files import read_verified
+from trainkit.files import verified
 from trainkit.spec import EfficientNetLite0
 
 FAMILY = "depthwise"
@@ -64,7 +63,7 @@ def load_imagenet(network: nn.Module, weights: Path) -> None:
     Both list the layers in the order of the forward pass, so names are matched by position and
     every shape is checked. Raises `StudyError` where they do not fit.
     """
-    theirs = torch.load(io.BytesIO(read_verified(weights)), map_location="cpu", weights_only=True)
+    theirs = torch.load(verified(weights), map_location="cpu", weights_only=True)
     ours = network.state_dict()
     fits = len(theirs) == len(ours) and all(
         a.shape == b.shape for a, b in zip(theirs.values(), ours.values(), strict=True)
