@@ -342,7 +342,9 @@ def test_verdicts_on_lookahead_at_several_budgets_are_corrected_for_their_number
     assert rows.keys() == {"", "third", "triple"}
     assert rows[""]["verdict"] == "no difference was found (n=3)"
     assert rows[""]["p"] < 0.05 < rows[""]["p_holm"] == pytest.approx(3 * rows[""]["p"])
-    assert answers.slow_weights(results)[0].startswith("Lookahead made no difference that was found at B")
+    said = answers.slow_weights(results)[0]
+    assert said.startswith("Lookahead made no difference that was found at B")
+    assert f"n=3 seeds, corrected p={rows['']['p_holm']:.2g})" in said
 
 
 def test_what_tuning_cost_is_counted(write_contest):

@@ -138,10 +138,11 @@ def slow_weights(results: Results) -> list[str]:
         verb = "made no difference that was found"
         if row["p_holm"] < 0.05:
             verb = "helped" if row["difference"] > 0 else "hurt"
+        sure = f", corrected p={row['p_holm']:.2g}" if row["p_holm"] == row["p_holm"] else ""
         found.append(
             f"{row['slow_weights']} {verb} at B: {row['difference']:+.2f} points over all schedules "
             f"(95% interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}, "
-            f"n={row['pairs']} seeds), in {row['train_seconds_over_plain']:.2f} times their seconds without "
+            f"n={row['pairs']} seeds{sure}), in {row['train_seconds_over_plain']:.2f} times their seconds without "
             "it."
         )
     return found
