@@ -142,8 +142,8 @@ def slow_weights(results: Results) -> list[str]:
         found.append(
             f"{row['slow_weights']} {verb} at B: {row['difference']:+.2f} points over all schedules "
             f"(95% interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}, "
-            f"n={row['pairs']} seeds{sure}), in {row['train_seconds_over_plain']:.2f} times their seconds without "
-            "it."
+            f"n={row['pairs']} seeds{sure}), in {row['train_seconds_over_plain']:.2f} times their seconds "
+            "without it."
         )
     return found
 
