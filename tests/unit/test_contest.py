@@ -304,7 +304,8 @@ def test_lookahead_that_hurts_is_said_with_its_interval(write_contest):
     )  # fmt: skip
     (sentence,) = answers.slow_weights(results)
     assert sentence.startswith("Lookahead hurt at B: -5.")
-    assert sentence.endswith("n=3 seeds), in 1.20 times their seconds without it.")
+    assert "n=3 seeds, corrected p=" in sentence
+    assert sentence.endswith("), in 1.20 times their seconds without it.")
     assert answers.unequal_gains(results) == []
 
 
