@@ -16,7 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load, save
 from torch import Tensor
 
-from trainkit.files import atomic
+from trainkit.files import atomic, remove_leftovers
 
 State = dict[str, Any]  # tables and lists of tensors, numbers, words, nothing
 KEPT = 2  # should the newest one be torn, the one before it is there
@@ -62,8 +62,7 @@ class Checkpoints:
                 if state is not None:
                     continue
             path.unlink(missing_ok=True)
-        for leftover in self.folder.glob(".*"):  # a write that was killed
-            leftover.unlink(missing_ok=True)
+        remove_leftovers(self.folder)
         return state
 
     def remove(self) -> None:

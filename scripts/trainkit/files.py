@@ -41,6 +41,12 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def remove_leftovers(folder: Path) -> None:
+    """Remove what `atomic` leaves where its process is killed, from a folder that has one writer."""
+    for temporary in folder.glob(".*.*"):
+        temporary.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     with atomic(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -58,9 +64,7 @@ def verified(path: Path) -> Path:
     """
     manifest = path.with_suffix(".json")
     try:
-        expected = read_json(manifest)["file_sha256"]
-        with path.open("rb") as stream:
-            got = hashlib.file_digest(stream, "sha256").hexdigest()
+        expected, got = read_json(manifest)["file_sha256"], sha256_of_file(path)
     except (OSError, LookupError, TypeError, ValueError) as error:
         raise StudyError(f"{path}: cannot be verified by {manifest} ({error}); {_AGAIN}") from error
     if got != expected:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO
 
 from trainkit.errors import StudyError
+from trainkit.files import remove_leftovers
 
 HELD = "STUDY_DEVICE"  # set for the children of the process that holds a lease
 SECONDS_BETWEEN_TRIES, SECONDS_BETWEEN_LINES = 0.2, 30
@@ -169,6 +170,7 @@ def alone_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         waiting = True
         time.sleep(SECONDS_BETWEEN_TRIES)
     try:
+        remove_leftovers(folder)
         yield
     finally:
         path.unlink(missing_ok=True)

@@ -209,3 +209,11 @@ def test_a_run_waits_for_an_orphan_that_still_trains_into_its_folder(tmp_path):
     printed = done.communicate(timeout=30)[0]
     assert printed.splitlines()[-1] == "alone"
     assert list((tmp_path / "run").iterdir()) == []
+
+
+def test_whoever_holds_a_runs_folder_clears_what_a_killed_write_left_there(tmp_path):
+    (tmp_path / ".history.csv.fwni4n39").write_text("half")
+    (tmp_path / "history.csv").write_text("whole")
+    with lease.alone_in(tmp_path, print):
+        assert {path.name for path in tmp_path.iterdir()} == {".lock", "history.csv"}
+    assert {path.name for path in tmp_path.iterdir()} == {"history.csv"}
