@@ -4,9 +4,13 @@ Comments, docstrings and layout do not count: editing them must not retrain anyt
 """
 
 import ast
+import contextlib
 import functools
 import hashlib
+import importlib.util
 import json
+import os
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +19,7 @@ SCRIPTS = Path(__file__).resolve().parent.parent
 DECLARATIONS = {"trainkit/spec.py", "trainkit/config.py", "trainkit/digest.py"}
 
 
+@functools.cache
 def code_digest(*programs: str) -> str:
     """SHA-256 (first 16 hex digits) of programs below ``scripts/`` and all they import there."""
     todo, seen = [SCRIPTS / program for program in programs], set()
@@ -43,19 +48,57 @@ def digest_of(content: Any) -> str:
 
 @functools.cache
 def _parse(path: Path) -> tuple[str, tuple[Path, ...]]:
-    """A file's own digest, and the files below ``scripts/`` that it imports."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    imports: list[Path] = []
+    """A file's own digest, and the files below ``scripts/`` that it imports.
+
+    Parsing takes longer than all else here, so that what it found lies beside Python's own bytecode, for as
+    long as the file's bytes and this module stay the same.
+    """
+    source = path.read_bytes()
+    of = hashlib.sha256(_reader() + source).hexdigest()
+    kept = Path(importlib.util.cache_from_source(str(path))).with_suffix(".digest")
+    try:
+        known, meaning, names = json.loads(kept.read_bytes())
+    except (OSError, ValueError, TypeError):
+        known = None
+    if known != of:
+        meaning, names = _meaning(source)
+        _keep(kept, json.dumps([of, meaning, names]))
+    return meaning, tuple(found for name in names for found in _files(name))
+
+
+def _meaning(source: bytes) -> tuple[str, list[str]]:
+    """The SHA-256 of a program without its docstrings, and the names that it imports."""
+    tree = ast.parse(source)
+    names: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            imports += [found for alias in node.names for found in _files(alias.name)]
+            names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
-            imports += _files(node.module)
-            imports += [found for alias in node.names for found in _files(f"{node.module}.{alias.name}")]
+            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [statement for statement in body if not _is_docstring(statement)]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), tuple(imports)
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), names
+
+
+@functools.cache
+def _reader() -> bytes:
+    """What decides how a file is read: this module and Python's own grammar."""
+    return Path(__file__).read_bytes() + sys.version.encode()
+
+
+def _keep(path: Path, text: str) -> None:
+    """Leave a file for other processes, whole or not at all; where that cannot be, do without."""
+    if sys.dont_write_bytecode:
+        return
+    draft = path.with_suffix(f".digest-{os.getpid()}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        draft.write_text(text, encoding="utf-8")
+        draft.replace(path)
+    except OSError:
+        with contextlib.suppress(OSError):
+            draft.unlink()
 
 
 def _is_docstring(node: ast.stmt) -> bool:
@@ -68,6 +111,14 @@ def _is_docstring(node: ast.stmt) -> bool:
 
 def _files(module: str) -> list[Path]:
     """The files that importing a module runs, its packages' too; none for modules from elsewhere."""
+    if module.partition(".")[0] not in _own(SCRIPTS):
+        return []
     base = SCRIPTS.joinpath(*module.split("."))
     packages = [folder / "__init__.py" for folder in (base, *base.parents) if SCRIPTS in folder.parents]
     return [path for path in (base.with_suffix(".py"), *packages) if path.is_file()]
+
+
+@functools.cache
+def _own(folder: Path) -> frozenset[str]:
+    """The names of the modules and packages right in a folder."""
+    return frozenset(path.stem for path in folder.iterdir())

@@ -18,12 +18,15 @@ def scripts(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     copy = tmp_path / "scripts"
     shutil.copytree(root / "scripts", copy, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(digest, "SCRIPTS", copy)
+    monkeypatch.setattr(sys, "dont_write_bytecode", False)
     return copy
 
 
 def run_digest(architecture: str) -> str:
     """The digest of the runs of an architecture, as the workflow takes it, read anew."""
     digest._parse.cache_clear()
+    digest.code_digest.cache_clear()
+    digest._own.cache_clear()
     return digest.code_digest("train.py", f"trainkit/models/{architecture}.py")
 
 
@@ -108,6 +111,7 @@ def test_a_renamed_file_is_another_program(scripts):
     before = digest.code_digest("train.py")
     (scripts / "train.py").rename(scripts / "train_it.py")
     digest._parse.cache_clear()
+    digest.code_digest.cache_clear()
     assert digest.code_digest("train_it.py") != before
 
 
@@ -133,4 +137,32 @@ def test_a_program_that_imports_another_one_counts_it(scripts):
     before = digest.code_digest("make_galleries.py")
     append(scripts / "make_figures.py", "EDITED = True")
     digest._parse.cache_clear()
+    digest.code_digest.cache_clear()
     assert digest.code_digest("make_galleries.py") != before
+
+
+def test_a_file_is_parsed_once_by_all_processes_until_it_changes(scripts, monkeypatch):
+    before = run_digest("dense")
+    with monkeypatch.context() as context:
+        context.setattr(digest, "_meaning", lambda source: pytest.fail("parsed again"))
+        assert run_digest("dense") == before
+    append(scripts / "trainkit" / "engine.py", "EDITED = True")
+    assert run_digest("dense") != before
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", "3", '["another", "b", []]', '{"of": "another"}'])
+def test_what_is_kept_of_a_file_is_not_trusted_blindly(scripts, damage):
+    before = run_digest("dense")
+    kept = list(scripts.rglob("*.digest"))
+    assert kept and not list(scripts.rglob("*.digest-*"))
+    for path in kept:
+        path.write_text(damage)
+    assert run_digest("dense") == before
+
+
+def test_where_nothing_can_be_kept_digests_are_the_same(scripts):
+    before = run_digest("dense")
+    for folder in list(scripts.rglob("__pycache__")):
+        shutil.rmtree(folder)
+        folder.write_text("no folder")
+    assert run_digest("dense") == before
