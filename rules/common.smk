@@ -10,6 +10,9 @@ sys.path.insert(0, str(ROOT / "scripts"))
 # The rules' programs run in the environment that runs Snakemake, unless conda provides one.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
 
+# Where there is no GPU, PyTorch's profiler logs that as an error, which it is not.
+os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+
 import warm
 from trainkit.config import load_study
 from trainkit.digest import code_digest, run_digest

@@ -42,6 +42,11 @@ def test_the_rounds_of_both_sides_are_kept(measured: Project):
     assert facts["seconds_per_step"]["convolution"] > 0
 
 
+def test_nothing_in_the_logs_looks_like_an_error(measured: Project):
+    logs = list((measured.results / "logs" / "benchmark").glob("*.log"))
+    assert len(logs) == 4 and not [path.name for path in logs if "error" in path.read_text().lower()]
+
+
 def test_the_speedrun_has_a_row_a_run_with_the_plain_accuracy_beside_the_augmented(measured: Project):
     table = pd.read_csv(measured.results / "tables" / "speedrun.csv")
     assert list(table.experiment) == ["speedrun", "speedrun-tta"]
