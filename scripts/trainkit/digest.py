@@ -9,10 +9,12 @@ import functools
 import hashlib
 import importlib.util
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
+
+from trainkit.errors import StudyError
+from trainkit.files import write_json
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 # These only check the configuration and hand it on: what they say reaches a run as its spec.
@@ -62,7 +64,9 @@ def _parse(path: Path) -> tuple[str, tuple[Path, ...]]:
         known = None
     if known != of:
         meaning, names = _meaning(source)
-        _keep(kept, json.dumps([of, meaning, names]))
+        if not sys.dont_write_bytecode:
+            with contextlib.suppress(StudyError):  # where nothing can be written, each process parses
+                write_json(kept, [of, meaning, names])
     return meaning, tuple(found for name in names for found in _files(name))
 
 
@@ -85,20 +89,6 @@ def _meaning(source: bytes) -> tuple[str, list[str]]:
 def _reader() -> bytes:
     """What decides how a file is read: this module and Python's own grammar."""
     return Path(__file__).read_bytes() + sys.version.encode()
-
-
-def _keep(path: Path, text: str) -> None:
-    """Leave a file for other processes, whole or not at all; where that cannot be, do without."""
-    if sys.dont_write_bytecode:
-        return
-    draft = path.with_suffix(f".digest-{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        draft.write_text(text, encoding="utf-8")
-        draft.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            draft.unlink()
 
 
 def _is_docstring(node: ast.stmt) -> bool:
