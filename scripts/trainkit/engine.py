@@ -362,14 +362,13 @@ class Trainer:
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # a plain average over the batches
         with torch.no_grad():
-            for count, batch in enumerate(self.batches()):
+            for count, batch in enumerate(self.batches(), 1):
+                for norm in norms:
+                    norm.momentum = 1 / count  # a plain average; PyTorch's own waits for the device to count
+                self.loss(batch, compiled=False)  # without gradients it would be compiled again
                 if count == 20:
                     break
-                self.loss(batch, compiled=False)  # without gradients it would be compiled again
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
 
