@@ -81,6 +81,7 @@ def render(
     environment.globals |= {
         "answered": answered,
         "accuracy": lambda name: percent(results.interval(name, "test_accuracy")),
+        "percent": percent,
         "mean": results.mean,
         "first": results.first,
         "of_task": results.of_task,
@@ -102,6 +103,7 @@ def render(
     }
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     known = {name: there(make, results) for name, make in FROM_RESULTS.items()}
+    speedrun = optional_rows(shown.get("speedrun.csv"))
     return environment.get_template("report.html.j2").render(
         known,
         contest_answer=there(answers.contest.equal_time, known["contest"]),
@@ -116,7 +118,8 @@ def render(
         hardware=pd.read_csv(shown["task2.1.1_hardware.csv"]).to_dict("records"),
         pipeline=pipeline_facts(pd.read_csv(shown["task1.3_input_pipeline.csv"])),
         benchmark=optional_rows(shown.get("benchmark.csv")),
-        speedrun=optional_rows(shown.get("speedrun.csv")),
+        speedrun=speedrun,
+        speedrun_means=tables.speedrun.means(speedrun),
         ablation=optional_rows(shown.get("speedrun_ablation.csv")),
         rule_graph=drawn_rules(study / "rules.json"),
         chart_library=charts.library(),

@@ -1,7 +1,7 @@
 """Tables from synthetic records: their columns, differences and words."""
 
 import json
-from math import isnan
+from math import isnan, nan
 
 import numpy as np
 import pandas as pd
@@ -9,7 +9,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from trainkit.results import MissingRunsError, Results, percent
-from trainkit.tables import TABLES
+from trainkit.tables import TABLES, speedrun
 from trainkit.tables.contest import seconds_to_reach, target_accuracy
 
 SUMMARY = {
@@ -317,3 +317,18 @@ def test_the_speedrun_counts_the_augmented_test_for_the_augmented_accuracy_only(
     (row,) = TABLES["speedrun"](Results([path]))
     assert (row["seed"], row["test_accuracy"], row["test_accuracy_tta"]) == (3, 94.0, pytest.approx(94.5))
     assert (row["seconds_train"], row["seconds_total"], row["seconds_total_tta"]) == (100, 113, 120)
+
+
+def test_the_speedruns_means_are_over_the_seeds_of_a_recipe_and_lack_what_a_run_lacks():
+    rows = [
+        {"experiment": name, "test_accuracy": plain, "test_accuracy_tta": tta}
+        | {"seconds_total": 100.0 + seed, "seconds_total_tta": 110.0 + seed}
+        for name, plain, tta in [("speedrun", 94.0, 95.0), ("speedrun-plain", 93.0, nan)]
+        for seed in (0, 1)
+    ]
+    first, second = speedrun.means(rows)
+    assert (first["experiment"], second["experiment"]) == ("speedrun", "speedrun-plain")
+    assert percent(first["plain"]["accuracy"]) == "94.00% (95% interval 94.00 to 94.00, n=2)"
+    assert (first["plain"]["seconds"], first["tta"]["seconds"]) == (100.5, 110.5)
+    assert first["tta"]["accuracy"].mean == pytest.approx(0.95)
+    assert second["plain"]["accuracy"].mean == pytest.approx(0.93) and second["tta"] is None

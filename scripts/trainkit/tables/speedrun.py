@@ -1,6 +1,13 @@
 """The speedrun, and what each part of its recipe is worth."""
 
+import itertools
+import math
+from operator import itemgetter
+from statistics import fmean
+from typing import Any
+
 from trainkit.results import Results, Rows, against, correct, summary
+from trainkit.stats import accuracy_interval
 
 WHOLE = "speedrun-whole"
 
@@ -27,6 +34,27 @@ def runs(results: Results) -> Rows:
                 }
             )
     return rows
+
+
+def means(rows: Rows) -> Rows:
+    """One row a recipe of the runs' ``rows``: means over its seeds, ``plain`` and with ``tta``."""
+    recipes = itertools.groupby(rows, itemgetter("experiment"))
+    each = {name: list(group) for name, group in recipes}
+    return [
+        {"experiment": name, "plain": _mean(group, ""), "tta": _mean(group, "_tta")}
+        for name, group in each.items()
+    ]
+
+
+def _mean(rows: Rows, kind: str) -> dict[str, Any] | None:
+    """Mean accuracy, a fraction with its interval, and mean seconds; None where a run has none."""
+    accuracies = [row[f"test_accuracy{kind}"] for row in rows]
+    if any(accuracy is None or math.isnan(accuracy) for accuracy in accuracies):
+        return None
+    return {
+        "accuracy": accuracy_interval([accuracy / 100 for accuracy in accuracies]),
+        "seconds": fmean(row[f"seconds_total{kind}"] for row in rows),
+    }
 
 
 def ablation(results: Results) -> Rows:
