@@ -55,6 +55,7 @@ clean: ## remove .venv; results and data stay
 	rm -rf $(VENV)
 
 $(VENV)/.installed: envs/requirements.txt envs/constraints.txt
+	@test "$$(uname -s)" = Linux || { echo "error: this needs Linux (on Windows: WSL 2), not $$(uname -s)"; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
 	  echo "error: Python 3.11 or newer is needed, $(PYTHON) is $$($(PYTHON) --version 2>&1); set PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \

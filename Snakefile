@@ -62,6 +62,11 @@ onstart:
         shell.prefix(warm.shell_prefix())
 
 
+onsuccess:
+    if any(job.rule.name == "study_report" for job in workflow.dag.jobs):
+        print(f"The report is ready: results/{STUDY.study}/report.html", file=sys.stderr)
+
+
 onerror:
     print(
         f"A job failed. Its own line begins with `error:` above; results/{STUDY.study}/logs has all of them. "

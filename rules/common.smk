@@ -204,11 +204,12 @@ def to_verify():
         (name, seed)
         for name, experiment in STUDY.experiments.items()
         for seed in experiment.seeds
-        if not SPECS[name].is_trial and finished_record(name, seed).exists()
+        if finished_record(name, seed).exists()
     ]
-    if not finished:
+    sample = STUDY.to_verify(finished)
+    if not sample:
         sys.exit(f"error: results/{STUDY.study}: no finished run is there to verify; run snakemake first")
-    return STUDY.to_verify(finished)
+    return sample
 
 
 def finished_record(name, seed):

@@ -36,7 +36,8 @@ def main() -> None:
     hardware = read_json(args.hardware)
     trainers = []
     for text in dict.fromkeys((args.spec, args.reference)):  # the reference's own: once
-        spec = from_random_weights(RunSpec.model_validate_json(text))
+        # Pretrained weights change nothing in what a step costs.
+        spec = runs.from_random_weights(RunSpec.model_validate_json(text))
         device = devices.acquire(args.threads, spec.deterministic, hardware)
         numerics = devices.numerics(spec, hardware)
         trainers.append(runs.prepare(spec, 0, device, numerics, args.data).trainer)
@@ -73,13 +74,6 @@ def main() -> None:
         f"calibration {args.out.stem}: {facts['ratio']:.3f} of the reference's step "
         f"({facts['ratio_low']:.3f} to {facts['ratio_high']:.3f} in {len(rounds)} rounds)"
     )
-
-
-def from_random_weights(spec: RunSpec) -> RunSpec:
-    """The spec without pretrained weights, which change nothing in what a step costs."""
-    if getattr(spec.model, "weights", None) != "imagenet":
-        return spec
-    return spec.model_copy(update={"model": spec.model.model_copy(update={"weights": "random"})})
 
 
 def seconds_per_step(trainer: Trainer, steps: int) -> float:

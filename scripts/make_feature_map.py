@@ -5,14 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file
 
 from make_figures import save
 from trainkit import datasets, runs
 from trainkit.errors import run_program
 from trainkit.figures.features import Panel, maps, neighbours_agree, two_dimensions
 from trainkit.models import efficientnet_lite0
-from trainkit.record import RunRecord, read_record
+from trainkit.record import read_record
 from trainkit.spec import RunSpec
 
 IMAGES, BATCH = 2000, 250
@@ -38,7 +37,7 @@ def main() -> None:
         )
     }
     bases |= {
-        record.title: trained_base(record, path) for record, path in zip(records, args.records, strict=True)
+        record.title: runs.trained(path)[0][0] for record, path in zip(records, args.records, strict=True)
     }
     panels = []
     for title, base in bases.items():
@@ -55,14 +54,6 @@ def main() -> None:
         shows,
         f"Digits whose nearest other in all dimensions is of their class: {said}.",
     )
-
-
-def trained_base(record: RunRecord, path: Path) -> torch.nn.Module:
-    """The base of a run's trained network."""
-    spec = RunSpec.model_validate(record.spec)
-    network = runs.build_model(spec.dataset, spec.model.model_copy(update={"weights": None}), None)
-    network.load_state_dict(load_file(path.parent / "model.safetensors"))
-    return network[0]
 
 
 @torch.inference_mode()

@@ -13,7 +13,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from trainkit import answers, charts, provenance, rule_graph, stats, tables
+from trainkit import answers, charts, provenance, rule_graph, tables
 from trainkit.errors import StudyError, run_program
 from trainkit.files import read_json, write_text
 from trainkit.results import MissingRunsError, Results, Rows, percent
@@ -61,7 +61,7 @@ def render(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    absent = answers.task1.LEFT_OUT + (", or not finished" if missing else "")
+    absent = answers.comparisons.LEFT_OUT + (", or not finished" if missing else "")
     lacking = (MissingRunsError, jinja2.UndefinedError) if missing else ()
 
     def there(make: Callable[..., Any], *arguments: Any) -> Any:
@@ -86,11 +86,14 @@ def render(
         "first": results.first,
         "of_task": results.of_task,
         "runs_of": lambda name: results.runs[name],
-        "compare": lambda a, b, family=(): compare(results, a, b, family),
-        "mcnemar": lambda a, b: answers.task1.mcnemar(results, a, b),
-        "equal_seconds": lambda a, b: answers.task1.equal_seconds(results, a, b),
-        "sorted_out": partial(answers.task1.sorted_out, if_none=absent),
-        "trend": partial(answers.task1.trend, if_none=absent),
+        "compare": partial(answers.comparisons.compare, results),
+        "mcnemar": partial(answers.comparisons.mcnemar, results),
+        "equal_seconds": partial(answers.comparisons.equal_seconds, results),
+        "sorted_out": partial(answers.comparisons.sorted_out, if_none=absent),
+        "supported": answers.comparisons.supported,
+        "helped": answers.comparisons.helped,
+        "recipe": lambda name: answers.recipes.in_words(results.first(name)),
+        "trend": partial(answers.comparisons.trend, if_none=absent),
         "seconds": seconds,
         "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),
         "left_out_here": absent,
@@ -165,6 +168,7 @@ FROM_RESULTS: dict[str, Callable[[Results], Any]] = {
     "contest_tested": answers.contest.any_difference,
     "over_budgets": answers.contest.over_budgets,
     "slow_weights": answers.contest.slow_weights,
+    "soonest": answers.contest.soonest,
     "surprises": answers.contest.surprises,
     "tuning_answer": answers.contest.tuning,
     "tuning": tables.contest.tuning,
@@ -180,31 +184,6 @@ FROM_RESULTS: dict[str, Callable[[Results], Any]] = {
 def optional_rows(path: Path | None) -> Rows:
     """A table of a part that not every study has; none where it has not."""
     return pd.read_csv(path).to_dict("records") if path else []
-
-
-def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
-    """What the paired difference between two experiments allows to say, in one sentence.
-
-    ``family`` is the table that holds the comparison among others: its corrected p-value counts.
-    """
-    difference = results.difference(a, b)
-    first, second = (f"\u201c{results.first(name).title}\u201d" for name in (a, b))
-    if difference is None or difference.n < 2:
-        images = results.disagreement(a, b)
-        one_each = len(results.runs[a]) == len(results.runs[b]) == 1
-        few = "one seed each" if one_each else f"{'no' if difference is None else 'one'} shared seed"
-        return (
-            f"{few} says nothing of the methods; of these two trained networks {first} alone "
-            f"is right on {images.only_a} test images and {second} alone on {images.only_b} "
-            f"(McNemar, {answers.task1.p_value(images.p)})"
-        )
-    corrected = [row["p_holm"] for row in family if row["experiment"] in (a, b) and "p_holm" in row]
-    p = corrected[0] if corrected else difference.p
-    return (
-        f"{stats.verdict(difference, p, first, second)}; paired difference "
-        f"{100 * difference.mean:+.2f} points, "
-        f"95% interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
-    )
 
 
 def seconds(value: float) -> str:

@@ -7,7 +7,6 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors.torch import load_file
 from torch import nn
 
 from make_tables import write_table
@@ -57,15 +56,13 @@ def measure(
     for name in results.runs:
         run = results.first(name)
         spec = RunSpec.model_validate(run.spec)
-        model = runs.build_model(spec.dataset, spec.model, None)
-        model.load_state_dict(load_file(results.folders[name, run.seed] / "model.safetensors"))
-        pipeline = runs.input_pipeline(spec, torch.Generator(device))
+        model, pipeline = runs.trained(results.folders[name, run.seed] / "record.json")
         images = datasets.load_splits(args.data, spec.split).test.x[: max(BATCHES)]
-        x = pipeline.evaluate(images.to(device))
+        x = pipeline.evaluate(images).to(device)
         numerics = devices.measured(spec.model, hardware, "inference")
         shared = {"experiment": name, "title": run.title, "model": run.model}
         shared |= {"multiply_adds": run.multiply_adds, "precision": numerics.precision}
-        networks[name], facts[name] = model.eval(), shared | {"folded": "no", "largest_difference": None}
+        networks[name], facts[name] = model, shared | {"folded": "no", "largest_difference": None}
         forms = [name]
         if run.model == "repvgg":
             forms.append(f"{name} folded")

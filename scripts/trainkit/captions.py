@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from trainkit import tables
-from trainkit.answers import contest, task1, task3
+from trainkit.answers import comparisons, contest, task3
 from trainkit.files import write_text
 from trainkit.results import MissingRunsError, Results, Rows, percent
 
@@ -47,8 +47,8 @@ def _sorted_out(table: Callable[[Results], Rows], *questions: str) -> Callable[[
     def said(results: Results) -> str:
         rows = table(results)
         if not questions:
-            return f"Against the reference: {task1.sorted_out(rows)}."
-        found = {asked: task1.sorted_out(tables.task1.of_question(rows, asked)) for asked in questions}
+            return f"Against the reference: {comparisons.sorted_out(rows)}."
+        found = {asked: comparisons.sorted_out(tables.task1.of_question(rows, asked)) for asked in questions}
         return " ".join(f"{asked[:1].upper()}{asked[1:]}: {words}." for asked, words in found.items())
 
     return said
@@ -57,22 +57,6 @@ def _sorted_out(table: Callable[[Results], Rows], *questions: str) -> Callable[[
 def _schedules(results: Results) -> str:
     rows = tables.contest.equal_time(results)
     return f"{len(rows)} methods, each fitted to {rows[0]['budget_seconds']:.1f} s of training."
-
-
-def _fast(results: Results) -> str:
-    rows = [
-        row
-        for row in tables.contest.fast_training(results)
-        if row["runs_that_reach_it"] == row["n"] and not (row["lookahead"] or row["averaging"])
-    ]
-    if not rows:
-        return ""
-    first = min(rows, key=lambda row: row["seconds_to_target"])
-    return (
-        f"{first['target_val_accuracy']:.0f}% of the validation images is reached, of the schedules alone, "
-        f"first by {first['title']}, after {first['seconds_to_target']:.1f} s in the mean "
-        f"(n={first['runs_that_reach_it']})."
-    )
 
 
 def _speedrun(results: Results) -> str:
@@ -155,12 +139,12 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "task2.2_fast_training": (
         "Schedules, Lookahead and averages on one ResNet: final accuracy, training time, and seconds to a "
         "validation accuracy that all of them reach.",
-        _fast,
+        contest.soonest,
     ),
     "task2.2_accuracy_against_seconds": (
         "Validation accuracy against seconds of training, a panel a budget; dashed with Lookahead, dotted "
         "averaged; mean over seeds.",
-        _fast,
+        contest.soonest,
     ),
     "task2.2_schedules": (
         "The learning rate over the training, drawn by the functions that the training itself uses.",

@@ -11,6 +11,7 @@ from bokeh.plotting import figure
 from bokeh.resources import Resources
 
 from trainkit import provenance
+from trainkit.answers import recipes
 from trainkit.results import Results
 from trainkit.tables import contest
 
@@ -106,9 +107,7 @@ def curve(results: Results, name: str) -> pd.DataFrame:
         low=("val_accuracy", "min"), high=("val_accuracy", "max"), n=("seed", "nunique"),
     ).reset_index()  # fmt: skip
     points[["mean", "low", "high"]] *= 100
-    optimizer = run.spec["recipe"]["optimizer"]["name"]
-    recipe = f"{optimizer}, peak rate {run.learning_rate:.3g}, batch {run.batch_size}"
-    return points.assign(title=run.title, experiment=name, recipe=recipe)
+    return points.assign(title=run.title, experiment=name, recipe=recipes.in_words(run))
 
 
 def _schedule(results: Results, name: str) -> str:

@@ -12,6 +12,7 @@ from trainkit.augment import Pipeline
 from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
 from trainkit.engine import Trainer
+from trainkit.errors import StudyError
 from trainkit.files import read_json, verified
 from trainkit.spec import Model, RunSpec
 
@@ -60,6 +61,27 @@ def prepare(
     multiply_adds = base_multiply_adds + count_multiply_adds(model, example)
     trainer = Trainer(spec.recipe, model, on_device, pipeline, generator, numerics)
     return Run(trainer, base_count + count, trainable, multiply_adds, seconds)
+
+
+def trained(record: Path) -> tuple[nn.Module, Pipeline]:
+    """A finished run's network with its weights, in evaluation mode, and what its images go through.
+
+    ``network(pipeline.evaluate(x))`` are the ``(N, classes)`` logits of ``(N, H, W, C) uint8`` images, on
+    the CPU. Raises `StudyError` for a frozen base, whose run leaves the weights of its head alone.
+    """
+    spec = RunSpec.model_validate(read_json(record)["spec"])
+    if spec.frozen:
+        raise StudyError(f"{record}: its base was frozen, and model.safetensors holds its head alone")
+    network = build_model(spec.dataset, from_random_weights(spec).model, None)
+    network.load_state_dict(load_file(record.parent / "model.safetensors"))
+    return network.eval(), input_pipeline(spec, torch.Generator())
+
+
+def from_random_weights(spec: RunSpec) -> RunSpec:
+    """The spec without pretrained weights."""
+    if getattr(spec.model, "weights", None) != "imagenet":
+        return spec
+    return spec.model_copy(update={"model": spec.model.model_copy(update={"weights": "random"})})
 
 
 def build_model(dataset: str, options: Model, weights: Path | None) -> nn.Module:

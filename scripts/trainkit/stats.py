@@ -7,6 +7,7 @@ import numpy as np
 from scipy import optimize, stats
 
 CONFIDENCE = 0.95
+LEVEL = 0.05  # below it a p-value counts
 
 
 @dataclass(frozen=True)
@@ -153,12 +154,12 @@ def disagreement(a_right: np.ndarray, b_right: np.ndarray) -> Disagreement:
     return Disagreement(only_a, only_b, p)
 
 
-def verdict(difference: Difference | None, p: float, a: str, b: str, level: float = 0.05) -> str:
+def verdict(difference: Difference | None, p: float, a: str, b: str) -> str:
     """What a paired comparison allows to say, in points of a percentage."""
     if difference is None or difference.n < 2:
         n = difference.n if difference else 0
         return f"no comparison: it needs at least two paired seeds (n={n})"
-    if not p < level:  # nan too: nothing is known
+    if not p < LEVEL:  # nan too: nothing is known
         return f"no difference was found (n={difference.n})"
     winner, loser = (a, b) if difference.mean > 0 else (b, a)
     return f"{winner} beats {loser} by {abs(100 * difference.mean):.2f} points (n={difference.n})"

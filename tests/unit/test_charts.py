@@ -6,6 +6,7 @@ import sys
 import pytest
 
 from trainkit import charts
+from trainkit.answers import recipes
 from trainkit.results import Results
 
 CONTROL = "cifar10-fast-constant"
@@ -27,7 +28,22 @@ def test_a_curve_is_the_mean_over_seeds_with_the_lowest_and_the_highest(results)
     last = charts.curve(results, CONTROL).iloc[-1]
     assert (last.epoch, last.n, last.seconds) == (2, 2, pytest.approx(2.1))
     assert (last["mean"], last.low, last.high) == pytest.approx((50, 40, 60))
-    assert last.recipe == "sgd, peak rate 0.1, batch 100"
+    assert last.recipe == "sgd at a peak rate of 0.1, constant schedule, batches of 100; no augmentation"
+
+
+def test_a_recipe_in_words_names_what_is_changed_in_it(results):
+    run = results.first(CONTROL)
+    recipe = run.spec["recipe"] | {
+        "optimizer": {"name": "sgd", "weight_decay": 5e-4, "lookahead": {"k": 5}},
+        "schedule": {"name": "one-cycle"},
+        "label_smoothing": 0.1,
+        "augment": {"flip": True, "translate": 2, "rotate": 0},
+    }
+    changed = run.model_copy(update={"spec": {"recipe": recipe}})
+    assert recipes.in_words(changed) == (
+        "sgd at a peak rate of 0.1, one-cycle schedule, batches of 100, weight decay 0.0005, label "
+        "smoothing 0.1, Lookahead; augmented by flips, shifts in pixels up to 2"
+    )
 
 
 def test_a_chart_a_budget_and_no_title_is_code(results):

@@ -254,7 +254,7 @@ def test_the_answer_names_no_winner_that_the_seeds_do_not_support(write_contest)
     results = write_contest({CONTROL: [0.50, 0.60, 0.55], LINEAR: [0.60, 0.55, 0.61]})
     said = answers.equal_time(tables.equal_time(results))
     assert "No method was found better than the constant rate" in said
-    assert "find a true difference of" in said
+    assert "this test finds a true difference of" in said
 
 
 def test_a_difference_beyond_all_accuracies_is_not_called_one_to_be_found(write_contest):
@@ -262,8 +262,25 @@ def test_a_difference_beyond_all_accuracies_is_not_called_one_to_be_found(write_
     rows = tables.equal_time(results)
     assert rows[0]["smallest_detectable"] > 100
     said = answers.equal_time(rows)
-    assert "find no difference that accuracies can have" in said
-    assert "find a true difference of" not in said
+    assert "So few seeds would miss any difference more often than once in five times." in said
+    assert "finds a true difference of" not in said
+
+
+def test_the_answer_is_silent_on_seconds_that_are_equal(write_contest):
+    accuracies = {CONTROL: [0.50, 0.51], LINEAR: [0.60, 0.62]}
+    equal = answers.equal_time(tables.equal_time(write_contest(accuracies)))
+    assert "equal time" not in equal
+
+
+def test_the_answer_says_how_far_the_seconds_lie_from_the_budget(write_contest):
+    accuracies = {CONTROL: [0.50, 0.51], LINEAR: [0.60, 0.62]}
+    slower = write_contest(accuracies, **{LINEAR: {"train_seconds": 12.0}})
+    said = answers.equal_time(tables.equal_time(slower))
+    assert said.endswith(
+        "Not quite in equal time: the methods really used 10.0 to 12.0 s in the mean, 100% to 120% of the "
+        "budget, and 2 of 4 runs are more than 3% off it."
+    )
+    assert answers.over_budgets(slower)[0].endswith("and 2 of 4 runs are more than 3% off it.")
 
 
 def test_the_answer_names_the_winners_and_the_losers_with_their_differences(write_contest):
@@ -304,7 +321,7 @@ def test_lookahead_that_hurts_is_said_with_its_interval(write_contest):
     )  # fmt: skip
     (sentence,) = answers.slow_weights(results)
     assert sentence.startswith("Lookahead hurt at B: -5.")
-    assert "n=3 seeds, corrected p=" in sentence
+    assert "n=3 seeds, p=" in sentence and "corrected for" not in sentence
     assert sentence.endswith("), in 1.20 times their seconds without it.")
     assert answers.unequal_gains(results) == []
 
@@ -345,7 +362,7 @@ def test_verdicts_on_lookahead_at_several_budgets_are_corrected_for_their_number
     assert rows[""]["p"] < 0.05 < rows[""]["p_holm"] == pytest.approx(3 * rows[""]["p"])
     said = answers.slow_weights(results)[0]
     assert said.startswith("Lookahead made no difference that was found at B")
-    assert f"n=3 seeds, corrected p={rows['']['p_holm']:.2g})" in said
+    assert f"n=3 seeds, p={rows['']['p_holm']:.2g} corrected for 3 comparisons)" in said
 
 
 def test_what_tuning_cost_is_counted(write_contest):

@@ -1,10 +1,12 @@
 """Task 1 by parts: the tables, their figures, their sentences, from synthetic records and predictions."""
 
+from math import nan
+
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from trainkit.answers import task1 as answers
+from trainkit.answers import comparisons as answers
 from trainkit.figures import drawn
 from trainkit.figures import task1 as figures
 from trainkit.results import Results
@@ -172,7 +174,7 @@ def test_one_seed_claims_nothing(study):
 
 def test_the_clause_on_images_counts_them_over_the_paired_seeds(study):
     said = answers.mcnemar(dense(study), "mnist-dense-longer", "mnist-dense-baseline")
-    assert "read 8 test images right" in said and "“mnist dense baseline” 0 (McNemar" in said
+    assert "are right on 8 test images" in said and "“mnist dense baseline” on 0 (McNemar" in said
 
 
 def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
@@ -190,3 +192,19 @@ def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
 
     assert "this comparison is at equal seconds" in said(10.2)
     assert "+5.0%), more than 3% apart" in said(10.5)
+
+
+def test_an_explanation_is_supported_by_a_difference_of_its_direction_alone():
+    better = {"p_holm": 0.01, "difference": 2.0, "pairs": 3}
+    unsure = {"p_holm": 0.2, "difference": -2.0, "pairs": 3}
+    assert answers.supported([{"verdict": "the reference"}, better, unsure], 1) == "supported"
+    assert answers.supported([better, unsure], -1) == "not supported"
+    assert answers.supported([better | {"pairs": 1}], 1) == answers.supported([], 1) == "not tested"
+
+
+def test_whether_pretraining_helped_is_what_the_network_without_it_lacks():
+    row = {"p_holm": 0.01, "difference": -0.4, "pairs": 3}
+    assert answers.helped(row) == "Yes"
+    assert answers.helped(row | {"difference": 0.4}) == "No, it hurt"
+    assert answers.helped(row | {"p_holm": 0.06}) == "No effect was found"
+    assert answers.helped(row | {"p_holm": nan, "pairs": 1}) == "One seed each cannot tell"

@@ -1,5 +1,5 @@
 """The report's sentences, made of tables and records: they say no more than these support."""
 
-from trainkit.answers import contest, schedules, task1, task3
+from trainkit.answers import comparisons, contest, recipes, schedules, task3
 
-__all__ = ["contest", "schedules", "task1", "task3"]
+__all__ = ["comparisons", "contest", "recipes", "schedules", "task3"]

@@ -2,6 +2,7 @@
 
 from trainkit import stats
 from trainkit.results import Results, Rows
+from trainkit.stats import LEVEL
 from trainkit.tables import contest as tables
 
 
@@ -34,21 +35,50 @@ def equal_time(rows: Rows) -> str:
         sentences.append(f"Worse than it: {_listed(worse)}.")
     smallest = best["smallest_detectable"]
     if smallest >= 100:
-        sentences.append(
-            "So few seeds, spread as these are, find no difference that accuracies can have as often as four "
-            "times out of five."
-        )
+        sentences.append("So few seeds would miss any difference more often than once in five times.")
     elif smallest == smallest:
         sentences.append(
-            f"So many seeds, spread as these are, find a true difference of {smallest:.1f} points four "
-            "times out of five, and smaller ones less often."
+            f"With so many seeds, spread as these are, this test finds a true difference of {smallest:.1f} "
+            "points four times out of five, and smaller ones less often."
         )
-    return " ".join(sentences)
+    sentences.append(seconds_used(rows))
+    return " ".join(filter(None, sentences))
+
+
+def seconds_used(rows: Rows) -> str:
+    """How far the methods' seconds lie from their budget; nothing where each run is within 3% of it."""
+    off, runs = (sum(row[key] for row in rows) for key in ("runs_outside_3_percent", "n"))
+    if not off:
+        return ""
+    low, high = (pick(rows, key=lambda row: row["seconds_used"]) for pick in (min, max))
+    return (
+        f"Not quite in equal time: the methods really used {low['seconds_used']:.1f} to "
+        f"{high['seconds_used']:.1f} s in the mean, {100 * low['used_over_budget']:.0f}% to "
+        f"{100 * high['used_over_budget']:.0f}% of the budget, and {off} of {runs} runs are more than 3% "
+        "off it."
+    )
+
+
+def soonest(results: Results) -> str:
+    """Which schedule alone first reaches the validation accuracy that all methods reach in the mean."""
+    rows = [
+        row
+        for row in tables.fast_training(results)
+        if row["runs_that_reach_it"] == row["n"] and not (row["lookahead"] or row["averaging"])
+    ]
+    if not rows:
+        return ""
+    first = min(rows, key=lambda row: row["seconds_to_target"])
+    return (
+        f"{first['target_val_accuracy']:.0f}% of the validation images is reached, of the schedules alone, "
+        f"first by {quoted(first['title'])}, after {first['seconds_to_target']:.1f} s in the mean "
+        f"(n={first['runs_that_reach_it']})."
+    )
 
 
 def _beyond_chance(rows: Rows, sign: int) -> Rows:
     """The rows whose difference has this sign and a corrected p below 5%."""
-    return [row for row in rows if row.get("p_holm", 1) < 0.05 and sign * row["difference"] > 0]
+    return [row for row in rows if row.get("p_holm", 1) < LEVEL and sign * row["difference"] > 0]
 
 
 def _listed(rows: Rows) -> str:
@@ -68,7 +98,8 @@ def over_budgets(results: Results) -> list[str]:
             rank += f", 95% interval {best['rank_low']:.1f} to {best['rank_high']:.1f}"
         sentences.append(
             f"At {_budget(label)} ({best['budget_seconds']:.1f} s): {quoted(_method(results, best))} has the "
-            f"highest mean with {best['test_accuracy']:.2f}% ({rank}, n={best['n']}); {verdict}."
+            f"highest mean with {best['test_accuracy']:.2f}% ({rank}, n={best['n']}); {verdict}. "
+            f"{seconds_used(rows)}".rstrip()
         )
     return sentences
 
@@ -115,7 +146,7 @@ def surprises(results: Results) -> list[str]:
     if falling:
         worst = falling[-1]
         sure = "these seeds cannot tell it from chance"
-        if worst.get("p_holm", 1) < 0.05:
+        if worst.get("p_holm", 1) < LEVEL:
             sure = "the seeds support it"
         found.append(
             f"A schedule is not better as such: {quoted(worst['title'])} ended {-worst['difference']:.2f} "
@@ -132,13 +163,17 @@ def surprises(results: Results) -> list[str]:
 def slow_weights(results: Results) -> list[str]:
     """What Lookahead and averages bring at B over all schedules, a sentence each."""
     found = []
-    for row in tables.crossed(results):
-        if row["experiment"] or row["budget"] or row["pairs"] < 2:
+    of_all = [row for row in tables.crossed(results) if not row["experiment"]]
+    comparisons = sum(row["p"] == row["p"] for row in of_all)
+    for row in of_all:
+        if row["budget"] or row["pairs"] < 2:
             continue
         verb = "made no difference that was found"
-        if row["p_holm"] < 0.05:
+        if row["p_holm"] < LEVEL:
             verb = "helped" if row["difference"] > 0 else "hurt"
-        sure = f", corrected p={row['p_holm']:.2g}" if row["p_holm"] == row["p_holm"] else ""
+        sure = f", p={row['p_holm']:.2g}" if row["p_holm"] == row["p_holm"] else ""
+        if sure and comparisons > 1:  # over kinds of slow weights and budgets
+            sure += f" corrected for {comparisons} comparisons"
         found.append(
             f"{row['slow_weights']} {verb} at B: {row['difference']:+.2f} points over all schedules "
             f"(95% interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}, "
@@ -157,7 +192,7 @@ def unequal_gains(results: Results) -> list[str]:
             own, without = (results.by_seed(each, "test_accuracy") for each in (name, plain))
             gains[plain] = {seed: 100 * (own[seed] - without[seed]) for seed in own.keys() & without.keys()}
         p = stats.any_difference(gains)
-        if p < 0.05:
+        if p < LEVEL:
             means = {plain: sum(gain.values()) / len(gain) for plain, gain in gains.items()}
             least, most = (
                 f"{means[plain]:+.2f} points to {quoted(results.first(plain).title)}"
@@ -176,5 +211,5 @@ def any_difference(results: Results) -> str:
     p = stats.any_difference({name: results.by_seed(name, "test_accuracy") for name in names})
     if p != p:
         return "There are too few seeds or methods to test all of them at once."
-    verdict = "they are not all alike" if p < 0.05 else "it finds no difference among them"
+    verdict = "they are not all alike" if p < LEVEL else "it finds no difference among them"
     return f"Friedman's test of all {len(names)} methods at B: {verdict} (p={p:.2g})."

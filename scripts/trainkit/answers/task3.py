@@ -1,6 +1,7 @@
 """What the league says of the papers' claims, in sentences that claim no more than was measured."""
 
 from trainkit.results import Rows
+from trainkit.stats import LEVEL
 from trainkit.tables.task3 import ARCHITECTURES, COMPARISONS
 
 FOLD_TOLERANCE = 1e-4
@@ -54,7 +55,7 @@ def judged(row: dict) -> str:
     difference = f"{row['difference']:+.2f} points on average (n={row['pairs']:.0f})"
     if row["pairs"] < 2:
         return f"{difference}, and one pair of seeds says nothing of the methods"
-    if not p < 0.05:
+    if not p < LEVEL:
         return f"{difference}, and no difference was found"
     return (
         f"{difference}, {'better' if row['difference'] > 0 else 'worse'} beyond chance (p={p:.2g}, corrected)"
@@ -65,7 +66,7 @@ def short(row: dict) -> str:
     """A table's verdict in a word or two."""
     if row.get("difference") is None or row["pairs"] < 2:
         return row["verdict"] if row["verdict"] == "the reference" else "n=1"
-    if not row.get("p_holm", float("nan")) < 0.05:
+    if not row.get("p_holm", float("nan")) < LEVEL:
         return "none found"
     return "better" if row["difference"] > 0 else "worse"
 

@@ -1,11 +1,37 @@
-"""Sentences of the report: paired comparisons in words that claim no more than they support."""
+"""Paired comparisons in words that claim no more than they support."""
 
 from math import isnan
 
+from trainkit import stats
 from trainkit.results import Results, Rows
+from trainkit.stats import LEVEL
 
-LEVEL = 0.05
 LEFT_OUT = "left out of this study"
+
+
+def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
+    """What the paired difference between two experiments allows to say, in one sentence.
+
+    ``family`` is the table that holds the comparison among others: its corrected p-value counts.
+    """
+    difference = results.difference(a, b)
+    first, second = (f"\u201c{results.first(name).title}\u201d" for name in (a, b))
+    if difference is None or difference.n < 2:
+        images = results.disagreement(a, b)
+        one_each = len(results.runs[a]) == len(results.runs[b]) == 1
+        few = "one seed each" if one_each else f"{'no' if difference is None else 'one'} shared seed"
+        return (
+            f"{few} says nothing of the methods; of these two trained networks {first} alone "
+            f"is right on {images.only_a} test images and {second} alone on {images.only_b} "
+            f"(McNemar, {p_value(images.p)})"
+        )
+    corrected = [row["p_holm"] for row in family if row["experiment"] in (a, b) and "p_holm" in row]
+    p = corrected[0] if corrected else difference.p
+    return (
+        f"{stats.verdict(difference, p, first, second)}; paired difference "
+        f"{100 * difference.mean:+.2f} points, "
+        f"95% interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
+    )
 
 
 def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
@@ -36,6 +62,24 @@ def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
     return f"{'; '.join(parts)} ({seeds} paired seeds{corrected})"
 
 
+def supported(rows: Rows, sign: int) -> str:
+    """Whether an explanation stands: that something of a family differs from its reference this way."""
+    compared = [row for row in rows if "p_holm" in row and row["pairs"] > 1]
+    if not compared:
+        return "not tested"
+    found = any(row["p_holm"] < LEVEL and sign * row["difference"] > 0 for row in compared)
+    return "supported" if found else "not supported"
+
+
+def helped(row: dict) -> str:
+    """Whether what a row is without helped its reference, which has it: yes, no, or not known."""
+    if row["pairs"] < 2:
+        return "One seed each cannot tell"
+    if not row["p_holm"] < LEVEL:
+        return "No effect was found"
+    return "Yes" if row["difference"] < 0 else "No, it hurt"
+
+
 def quoted(row: dict) -> str:
     return f"\u201c{row['title']}\u201d"
 
@@ -50,8 +94,8 @@ def mcnemar(results: Results, a: str, b: str) -> str:
     images = results.disagreement(a, b)
     first, second = (f"\u201c{results.first(name).title}\u201d" for name in (a, b))
     return (
-        f"; of these trained networks more of {first} read {images.only_a} test images right, and more of "
-        f"{second} {images.only_b} (McNemar over images, {p_value(images.p)})"
+        f"; of these trained networks more of {first} are right on {images.only_a} test images, and more of "
+        f"{second} on {images.only_b} (McNemar over images, {p_value(images.p)})"
     )
 
 

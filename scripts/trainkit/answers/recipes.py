@@ -1,0 +1,38 @@
+"""Recipes in words, from the specs that the records hold."""
+
+from trainkit.record import RunRecord
+
+
+def in_words(run: RunRecord) -> str:
+    """How a run was trained, in one line, but for its length."""
+    recipe = run.spec["recipe"]
+    optimizer, schedule = recipe["optimizer"], recipe["schedule"]["name"]
+    parts = [
+        f"{optimizer['name']} at a peak rate of {run.learning_rate:.3g}",
+        f"{schedule} schedule",
+        f"batches of {run.batch_size}",
+    ]
+    if optimizer.get("weight_decay"):
+        parts.append(f"weight decay {optimizer['weight_decay']:g}")
+    if recipe.get("label_smoothing"):
+        parts.append(f"label smoothing {recipe['label_smoothing']:g}")
+    if optimizer.get("lookahead"):
+        parts.append("Lookahead")
+    if recipe.get("averaging"):
+        parts.append(f"weights averaged ({recipe['averaging']['name']})")
+    augment = recipe.get("augment", {})
+    changes = [
+        *(["flips"] if augment.get("flip") else []),
+        *(f"{what} {augment[key]:g}" for key, what in CHANGES.items() if augment.get(key)),
+    ]
+    augmented = f"augmented by {', '.join(changes)}" if changes else "no augmentation"
+    return f"{', '.join(parts)}; {augmented}"
+
+
+CHANGES = {
+    "translate": "shifts in pixels up to",
+    "cutout": "squares cut out, pixels a side",
+    "rotate": "turns in degrees up to",
+    "scale": "scaling up to",
+    "shear": "shear in degrees up to",
+}
