@@ -20,9 +20,11 @@ def main() -> None:
     args = parser.parse_args()
     device = devices.acquire(args.threads, deterministic=False)
     facts = hardware.describe()
-    facts["threads_images_per_second"] = precision.measure_threads(devices.thread_counts())
+    counts = sorted({min(count, args.threads) for count in devices.thread_counts()})
+    facts["threads_images_per_second"] = precision.measure_threads(counts)
     facts["threads"] = int(precision.clearly_best(facts["threads_images_per_second"]))
     device = devices.acquire(args.threads, False, facts)
+    facts["tf32"] = devices.uses_tf32(device)
     facts["matrix_product_gflops"] = {
         name: profiling.matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")
     }

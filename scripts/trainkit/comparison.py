@@ -69,7 +69,7 @@ def first_difference(original: Path, again: Path) -> int | None:
     """
     histories = [pd.read_csv(path.parent / "history.csv") for path in (original, again)]
     one, other = (frame.drop(columns="seconds") for frame in histories)
-    for epoch in range(1, max(len(one), len(other)) + 1):
+    for epoch in sorted({*one.epoch, *other.epoch}):
         if not one[one.epoch == epoch].equals(other[other.epoch == epoch]):
             return epoch
     return None

@@ -12,6 +12,7 @@ import psutil
 import torch
 
 from trainkit import hardware, lease, models
+from trainkit.errors import StudyError
 from trainkit.limits import limits
 from trainkit.progress import print_line
 from trainkit.spec import FeatureSpec, Model, RunSpec
@@ -38,11 +39,10 @@ def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = No
 
     It is leased until the process ends, and waited for while another process has it.
     At most ``threads`` threads, and as many as were measured best on this machine; before it is
-    measured, one a physical core.
+    measured, one a physical core. Raises `StudyError` where a GPU is there that cannot be used.
     """
-    if lease.LEASE.hold(print_line) != lease.CPU and not torch.cuda.is_available():
-        print_line("warning: a GPU is there, but this PyTorch or its driver cannot use it; the CPU is taken")
-        lease.LEASE.take_cpu(print_line)
+    if lease.LEASE.hold(print_line) != lease.CPU:
+        check_gpu()
     counts = thread_counts()
     best = min(facts["threads"], counts[-1]) if facts else counts[0]
     torch.set_num_threads(max(1, min(threads, best)))
@@ -55,6 +55,22 @@ def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = No
         return torch.device("cuda", 0)
     keep_freed_memory()
     return torch.device("cpu")
+
+
+def check_gpu() -> None:
+    """Refuse a GPU whose driver is too old for this PyTorch, or that is itself."""
+    try:
+        torch.zeros(1, device="cuda").add_(1).item()
+    except (RuntimeError, AssertionError) as error:
+        raise StudyError(
+            f"this PyTorch ({torch.__version__}) cannot use the GPU: {str(error).splitlines()[0]} Update the "
+            "driver, or train on the CPU: put CUDA_VISIBLE_DEVICES= before the command"
+        ) from error
+
+
+def uses_tf32(device: torch.device) -> bool:
+    """Whether float32 products are computed from 19 bits of each number, as on GPUs from Ampere on."""
+    return device.type == "cuda" and torch.cuda.get_device_capability(device) >= (8, 0)
 
 
 def thread_counts() -> list[int]:

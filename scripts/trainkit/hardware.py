@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 
+from trainkit import lease
 from trainkit.limits import limits, read_int, to_int
 
 INSTRUCTION_SETS = {
@@ -52,11 +53,10 @@ def gpus_by_nvml() -> tuple[list[dict[str, Any]], str]:
     except pynvml.NVMLError as error:
         return [], f"no GPU: NVML says {error}"
     try:
-        driver = _text(pynvml.nvmlSystemGetDriverVersion())
-        cuda = pynvml.nvmlSystemGetCudaDriverVersion_v2()
+        driver = _or_none(pynvml, pynvml.nvmlSystemGetDriverVersion)
+        cuda = _or_none(pynvml, pynvml.nvmlSystemGetCudaDriverVersion_v2)
         gpus = []
-        for index in range(pynvml.nvmlDeviceGetCount()):
-            handle = pynvml.nvmlDeviceGetHandleByIndex(index)
+        for handle in lease.readable(pynvml):
             memory = _or_none(pynvml, lambda h=handle: pynvml.nvmlDeviceGetMemoryInfo(h))
             power = _or_none(pynvml, lambda h=handle: pynvml.nvmlDeviceGetPowerManagementLimit(h))
             clock = _or_none(
@@ -64,10 +64,10 @@ def gpus_by_nvml() -> tuple[list[dict[str, Any]], str]:
             )
             gpus.append(
                 {
-                    "model": _text(pynvml.nvmlDeviceGetName(handle)),
+                    "model": lease.text(pynvml.nvmlDeviceGetName(handle)),
                     "memory_mb": None if memory is None else memory.total // 2**20,
-                    "driver": driver,
-                    "cuda": f"{cuda // 1000}.{cuda % 1000 // 10}",
+                    "driver": "version not reported" if driver is None else lease.text(driver),
+                    "cuda": "not reported" if cuda is None else f"{cuda // 1000}.{cuda % 1000 // 10}",
                     "power_limit_w": None if power is None else power / 1000,
                     "clock_max_mhz": clock,
                 }
@@ -83,10 +83,6 @@ def _or_none(pynvml: Any, read: Any) -> Any:
         return read()
     except pynvml.NVMLError:
         return None
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode() if isinstance(value, bytes) else value
 
 
 # -- CPU -----------------------------------------------------------------------------------
@@ -197,7 +193,8 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
     tried = ", ".join(f"{count}: {rate:.0f}" for count, rate in hardware["threads_images_per_second"].items())
     rows.append(("CPU threads of a run", f"{hardware['threads']} (images/s by threads: {tried})"))
     for precision, rate in hardware["matrix_product_gflops"].items():
-        rows.append((f"Matrix product, {precision}", f"{rate:.0f} GFLOP/s measured"))
+        name = "float32 (as TF32)" if precision == "float32" and hardware.get("tf32") else precision
+        rows.append((f"Matrix product, {name}", f"{rate:.0f} GFLOP/s measured"))
     for family, measured in hardware["precision"].items():
         training = measured["training"]
         gain = training["bfloat16"] / training["float32"]

@@ -13,7 +13,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO
+from types import ModuleType
+from typing import IO, Any
 
 from trainkit.errors import StudyError
 from trainkit.files import remove_leftovers
@@ -21,6 +22,10 @@ from trainkit.files import remove_leftovers
 HELD = "STUDY_DEVICE"  # set for the children of the process that holds a lease
 SECONDS_BETWEEN_TRIES, SECONDS_BETWEEN_LINES = 0.2, 30
 CPU = "cpu"
+
+
+class NoLocksError(StudyError):
+    """The file system knows no locks."""
 
 
 class Lease:
@@ -42,12 +47,6 @@ class Lease:
             os.environ[HELD] = self.device
         return self.device
 
-    def take_cpu(self, say: Callable[[str], None]) -> None:
-        """Give a GPU that cannot be used back, and take the CPU."""
-        if self._lock:
-            self._lock.close()
-        self.device = os.environ[HELD] = self._take([CPU], say)
-
     def _take(self, candidates: list[str], say: Callable[[str], None]) -> str:
         began = said = time.monotonic()
         while True:
@@ -68,12 +67,14 @@ LEASE = Lease()
 
 
 def devices() -> list[str]:
-    """What this process may compute on: GPUs by UUID, of those that are visible, else the CPU."""
-    gpus = gpu_uuids()
+    """What this process may compute on: GPUs by UUID, of those that are visible, else the CPU.
+
+    All are of the first one's model: a study compares no runs of different GPUs.
+    """
+    models = gpu_models()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is not None:
-        gpus = chosen(visible, gpus)
-    return gpus or [CPU]
+    found = list(models) if visible is None else chosen(visible, list(models))
+    return [gpu for gpu in found if models.get(gpu) == models.get(found[0])] or [CPU]
 
 
 def chosen(visible: str, gpus: list[str]) -> list[str]:
@@ -97,17 +98,32 @@ def chosen(visible: str, gpus: list[str]) -> list[str]:
     return found
 
 
-def gpu_uuids() -> list[str]:
-    """The UUIDs of the GPUs that NVML lists, in the order of their places on the bus."""
+def gpu_models() -> dict[str, str]:
+    """The GPUs that NVML lets this process use, by UUID, in the order of their places on the bus."""
     try:
         import pynvml
 
         pynvml.nvmlInit()
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(i) for i in range(pynvml.nvmlDeviceGetCount())]
-        uuids = [pynvml.nvmlDeviceGetUUID(handle) for handle in handles]
+        return {
+            text(pynvml.nvmlDeviceGetUUID(handle)): text(pynvml.nvmlDeviceGetName(handle))
+            for handle in readable(pynvml)
+        }
     except Exception:  # no library, no driver, no permission: all mean that no GPU can be used
-        return []
-    return [uuid.decode() if isinstance(uuid, bytes) else uuid for uuid in uuids]
+        return {}
+
+
+def readable(pynvml: ModuleType) -> list[Any]:
+    """NVML's handles of the GPUs; it counts those too that are lost, or another job's."""
+    handles = []
+    for index in range(pynvml.nvmlDeviceGetCount()):
+        with contextlib.suppress(pynvml.NVMLError):
+            handles.append(pynvml.nvmlDeviceGetHandleByIndex(index))
+    return handles
+
+
+def text(value: str | bytes) -> str:
+    """What NVML calls something; old versions of it give bytes."""
+    return value.decode() if isinstance(value, bytes) else value
 
 
 # -- Locks ---------------------------------------------------------------------------------
@@ -149,6 +165,12 @@ def try_lock(path: Path) -> IO[str] | None:
     except BlockingIOError:
         stream.close()
         return None
+    except OSError as error:  # some network file systems
+        stream.close()
+        raise NoLocksError(
+            f"{path}: its file system knows no locks ({error.strerror}); "
+            "set TMPDIR to a folder on a local disk"
+        ) from error
     return stream
 
 
@@ -163,18 +185,22 @@ def alone_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         raise StudyError(
             f"{folder}: cannot be written ({error.strerror}); make room for it and rerun"
         ) from error
-    waiting = False
-    while not (lock := try_lock(path)):
-        if not waiting:
-            say(f"waiting for another process that trains into {folder}")
-        waiting = True
-        time.sleep(SECONDS_BETWEEN_TRIES)
+    waiting, lock = False, None
+    try:
+        while not (lock := try_lock(path)):
+            if not waiting:
+                say(f"waiting for another process that trains into {folder}")
+            waiting = True
+            time.sleep(SECONDS_BETWEEN_TRIES)
+    except NoLocksError:
+        say(f"warning: the file system of {folder} knows no locks; let no two calls train into it at once")
     try:
         remove_leftovers(folder)
         yield
     finally:
         path.unlink(missing_ok=True)
-        lock.close()
+        if lock:
+            lock.close()
 
 
 def share(path: Path, clear: Callable[[], None]) -> IO[str] | None:

@@ -1,7 +1,7 @@
 """Means with intervals, paired differences, and what they allow to say. scipy underneath."""
 
 from dataclasses import dataclass, replace
-from math import nan, sqrt
+from math import inf, nan, sqrt
 
 import numpy as np
 from scipy import optimize, stats
@@ -62,7 +62,7 @@ def paired_difference(a: dict[int, float], b: dict[int, float]) -> Difference | 
     interval = mean_interval(differences)
     if interval.n < 2:
         p = nan
-    elif np.ptp(differences) == 0:  # no spread to judge by
+    elif np.ptp(differences) < 1e-9:  # no spread to judge by
         p = 1.0 if interval.mean == 0 else nan
     else:
         p = float(stats.ttest_1samp(differences, 0).pvalue)
@@ -74,7 +74,7 @@ def detectable(differences: list[Difference], comparisons: int, power: float = 0
 
     By the two-sided paired t test at 5% over the number of ``comparisons`` (Bonferroni: Holm's first
     step), from the noncentral t distribution (Cohen 1988, section 2.5). The spread is pooled over the
-    ``differences``; nan where there is none to judge by.
+    ``differences``; nan where there is none to judge by, infinite where no effect is large enough.
     """
     known = [d for d in differences if d.n > 1]
     if not known:
@@ -89,7 +89,8 @@ def detectable(differences: list[Difference], comparisons: int, power: float = 0
     def missing(effect: float) -> float:
         return float(stats.nct.sf(critical, n - 1, effect * sqrt(n))) - power
 
-    return spread * optimize.brentq(missing, 0, 1e3)
+    most = 1e3  # times the spread
+    return spread * optimize.brentq(missing, 0, most) if missing(most) > 0 else inf
 
 
 def mean_ranks(values: dict[str, dict[int, float]]) -> dict[str, Interval]:

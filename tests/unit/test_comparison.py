@@ -11,7 +11,7 @@ import pytest
 
 import compare_studies
 from trainkit import stats
-from trainkit.comparison import changes, compare, in_words
+from trainkit.comparison import changes, compare, first_difference, in_words
 from trainkit.errors import StudyError
 
 NAME = "mnist-convnet"
@@ -246,3 +246,13 @@ def test_a_missing_an_empty_or_the_same_folder_is_one_clear_line(study, tmp_path
         compare(a, tmp_path / "empty")
     with pytest.raises(StudyError, match=r"are the same folder"):
         compare(a, tmp_path / "empty" / ".." / "a")
+
+
+def test_the_first_difference_is_found_where_not_every_epoch_was_validated(tmp_path):
+    for name, accuracies in (("a", (0.5, 0.6)), ("b", (0.5, 0.9))):
+        (tmp_path / name).mkdir()
+        rows = [f"{epoch},1.0,{accuracy}" for epoch, accuracy in zip((5, 10), accuracies, strict=True)]
+        (tmp_path / name / "history.csv").write_text("\n".join(["epoch,seconds,val_accuracy", *rows]) + "\n")
+    records = [tmp_path / name / "record.json" for name in ("a", "b")]
+    assert first_difference(*records) == 10
+    assert first_difference(records[0], records[0]) is None

@@ -43,12 +43,12 @@ def test_the_study_is_called_as_its_preset_unless_it_has_a_name(root, study):
 
 
 def test_auto_takes_the_gpu_preset_where_there_is_a_gpu_that_may_be_used(root, monkeypatch):
-    monkeypatch.setattr(lease, "gpu_uuids", lambda: ["GPU-1"])
+    monkeypatch.setattr(lease, "gpu_models", lambda: {"GPU-1": "H100"})
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     assert load_study(root, {"preset": "auto"}).preset == "gpu"
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     assert load_study(root, {}).study == "cpu"
-    monkeypatch.setattr(lease, "gpu_uuids", list)
+    monkeypatch.setattr(lease, "gpu_models", dict)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
     assert load_study(root, {}).study == "cpu"
 
@@ -238,3 +238,11 @@ def test_the_schema_knows_every_key_of_the_configuration(root):
     schema = json.loads(write_schema.schema())
     content = yaml.safe_load((root / "config" / "config.yaml").read_text())
     assert content.keys() <= schema["properties"].keys()
+
+
+def test_no_two_experiments_of_a_task_are_the_same(study):
+    specs: dict[tuple, str] = {}
+    for name in study.experiments:
+        spec = study.run_spec(name)
+        meaning = spec.model_dump_json(exclude={"name", "title", "seeds", "tuned_by"})
+        assert (twin := specs.setdefault((spec.task, meaning), name)) == name, f"{name} is {twin}"

@@ -387,3 +387,13 @@ def test_nan_is_never_printed(write_contest):
     ]
     words += [answers.any_difference(results), answers.tuning(results)]
     assert str(nan) not in " ".join(words).lower().replace("nance", "")
+
+
+def test_a_method_of_the_same_schedule_and_another_optimizer_is_nobodys_twin(write_contest):
+    ahead, adamw = f"{CONTROL}-lookahead", "cifar10-fast-adamw"
+    plain = write_contest({CONTROL: [0.5]}).first(CONTROL).spec
+    other = plain | {"recipe": plain["recipe"] | {"optimizer": {"name": "adamw", "lookahead": None}}}
+    results = write_contest(
+        {f"{CONTROL}-b": [0.5, 0.6], ahead: [0.5, 0.6], adamw: [0.5, 0.6]}, **{adamw: {"spec": other}}
+    )
+    assert tables.twins(results, list(results.runs)) == {"Lookahead": [(ahead, f"{CONTROL}-b")]}

@@ -39,7 +39,7 @@ def kinds(study: Study) -> dict[str, RunSpec]:
         recipe = spec.recipe
         augment = {(key, bool(value), value == "alternating") for key, value in recipe.augment}
         parts = {
-            *((spec.model.name, spec.frozen), recipe.optimizer.name, bool(recipe.optimizer.lookahead)),
+            *((spec.model.name, spec.frozen, recipe.optimizer.name), bool(recipe.optimizer.lookahead)),
             *(recipe.averaging and recipe.averaging.name, bool(recipe.resize), *augment),
         }
         if parts - seen:

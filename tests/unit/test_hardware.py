@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from trainkit import device as devices
-from trainkit import hardware, precision
+from trainkit import hardware, lease, precision
 from trainkit import limits as process_limits
 from trainkit.config import load_study
 from trainkit.device import Numerics
+from trainkit.errors import StudyError
 from trainkit.spec import ResNet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -221,3 +222,17 @@ def test_a_cgroups_own_folder_comes_first_and_the_root_last():
     folders = process_limits.cgroup_folders()
     assert all(parent == child.parent for child, parent in pairwise(folders))
     assert not folders or folders[-1] == Path("/sys/fs/cgroup")
+
+
+def test_a_gpu_that_pytorch_cannot_use_ends_in_one_line_with_the_remedy(monkeypatch):
+    if torch.cuda.is_available():
+        pytest.skip("this machine's GPU can be used")
+    monkeypatch.setenv(lease.HELD, "GPU-1")
+    with pytest.raises(StudyError, match=r"cannot use the GPU: .* CUDA_VISIBLE_DEVICES= before"):
+        devices.acquire(1, False)
+
+
+def test_products_of_float32_that_are_made_as_tf32_are_called_so():
+    rows = [dict(hardware.table(bare() | {"tf32": tf32})) for tf32 in (False, True)]
+    assert "Matrix product, float32" in rows[0]
+    assert "Matrix product, float32 (as TF32)" in rows[1]

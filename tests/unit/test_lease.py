@@ -1,5 +1,6 @@
 """One device, one timed run: real locks between real processes, and simulated GPUs."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,9 +8,11 @@ import sys
 import time
 from pathlib import Path
 
+import pynvml
 import pytest
 
-from trainkit import lease
+from trainkit import hardware, lease
+from trainkit.errors import StudyError
 
 SCRIPTS = Path(lease.__file__).parents[1]
 GPUS = ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3", "GPU-dddd-4"]
@@ -19,7 +22,7 @@ HOLDER = """
 import os, sys
 from trainkit import lease
 if {gpus}:
-    lease.gpu_uuids = lambda: {gpus}
+    lease.gpu_models = lambda: dict.fromkeys({gpus}, "H100")
 device = lease.LEASE.hold(lambda line: print(line, flush=True))
 print(device, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
@@ -130,6 +133,39 @@ def test_a_slice_of_a_gpu_is_taken_by_its_name():
     assert lease.chosen("MIG-1234", GPUS) == ["MIG-1234"]
 
 
+def test_gpus_of_another_model_than_the_first_visible_one_are_left_alone(monkeypatch):
+    monkeypatch.setattr(lease, "gpu_models", lambda: dict(zip(GPUS, ["A", "B", "A", "B"], strict=True)))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert lease.devices() == [GPUS[0], GPUS[2]]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0,3")
+    assert lease.devices() == [GPUS[1], GPUS[3]]
+
+
+def test_a_gpu_that_nvml_counts_and_may_not_open_is_passed_over(monkeypatch):
+    def handle(index: int) -> int:
+        if index != 2:
+            raise pynvml.NVMLError_NoPermission
+        return index
+
+    def refuse(*args: object) -> None:
+        raise pynvml.NVMLError_NotSupported
+
+    monkeypatch.setattr(pynvml, "nvmlInit", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlShutdown", lambda: None)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetCount", lambda: 4)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetHandleByIndex", handle)
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetUUID", lambda index: GPUS[index].encode())
+    monkeypatch.setattr(pynvml, "nvmlDeviceGetName", lambda index: "H100")
+    assert lease.gpu_models() == {GPUS[2]: "H100"}
+    for asked in ("DeviceGetMemoryInfo", "DeviceGetPowerManagementLimit", "DeviceGetMaxClockInfo"):
+        monkeypatch.setattr(pynvml, f"nvml{asked}", refuse)
+    for asked in ("DriverVersion", "CudaDriverVersion_v2"):
+        monkeypatch.setattr(pynvml, f"nvmlSystemGet{asked}", refuse)
+    (gpu,), note = hardware.gpus_by_nvml()
+    assert (gpu["model"], gpu["memory_mb"], gpu["cuda"]) == ("H100", None, "not reported")
+    assert note == "NVML lists 1 GPU"
+
+
 def test_a_folder_of_locks_that_cannot_be_made_is_said(tmp_path, monkeypatch):
     monkeypatch.undo()
     (tmp_path / "file").write_text("")
@@ -173,16 +209,17 @@ def test_where_nothing_can_be_locked_nothing_is_cleared(tmp_path):
     assert lease.share(tmp_path / "file" / "alive.lock", lambda: 1 / 0) is None
 
 
-def test_a_gpu_that_cannot_be_used_is_given_back_for_the_cpu(tmp_path, monkeypatch):
-    monkeypatch.delenv(lease.HELD)
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(lease, "gpu_uuids", lambda: GPUS[:1])
-    ours = lease.Lease()
-    assert ours.hold(print) == GPUS[0]
-    ours.take_cpu(print)
-    assert ours.device == os.environ[lease.HELD] == "cpu"
-    assert lease.try_lock(tmp_path / f"{GPUS[0]}.lock")
-    assert not lease.try_lock(tmp_path / "cpu.lock")
+def test_a_run_on_a_file_system_without_locks_goes_on_and_says_so(tmp_path, monkeypatch):
+    def no_locks(*args):
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(lease.fcntl, "flock", no_locks)
+    said = []
+    with lease.alone_in(tmp_path / "run", said.append):
+        pass
+    assert len(said) == 1 and "knows no locks" in said[0]
+    with pytest.raises(StudyError, match=r"knows no locks .* set TMPDIR to a folder on a local disk"):
+        lease.Lease()._take([lease.CPU], said.append)
 
 
 def test_another_users_lock_is_opened_and_never_created_anew(tmp_path, monkeypatch):

@@ -282,8 +282,8 @@ def test_speed_and_cost_are_those_of_the_runs(write_run):
             "cifar10-resnet",
             seed,
             task="2.1.3",
-            epochs=3.0,
-            train_images=1000,
+            steps=27,  # an epoch's last images fill no batch, and are not trained on
+            batch_size=100,
             train_seconds=seconds,
             peak_memory_mb=seconds,
         )
@@ -291,7 +291,7 @@ def test_speed_and_cost_are_those_of_the_runs(write_run):
     ] + [write_run("mnist-transfer-frozen", task="1.4", epochs=5.0, train_seconds=10.0, features_seconds=3.0)]
     results = Results(paths)
     (row,) = TABLES["task3_architectures"](results)
-    assert row["train_images_per_second"] == pytest.approx(3000 / 6)
+    assert row["train_images_per_second"] == pytest.approx(2700 / 6)
     assert row["peak_memory_mb"] == 7.0
     (row,) = TABLES["task1.5_transfer"](results)
     assert (row["seconds_per_epoch"], row["features_seconds"]) == (2.0, 3.0)

@@ -1,12 +1,20 @@
 """Intervals, paired differences, corrections and verdicts against values computed elsewhere."""
 
-from math import isnan, nan, sqrt
+from math import inf, isnan, nan, sqrt
 
 import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from trainkit.stats import Difference, disagreement, holm, mean_interval, paired_difference, verdict
+from trainkit.stats import (
+    Difference,
+    detectable,
+    disagreement,
+    holm,
+    mean_interval,
+    paired_difference,
+    verdict,
+)
 
 
 def difference(mean: float, n: int = 5) -> Difference:
@@ -176,3 +184,15 @@ def test_equal_differences_without_spread_prove_nothing():
     difference = paired_difference({0: 0.5, 1: 0.5}, {0: 0.25, 1: 0.25})
     assert isnan(difference.p)
     assert verdict(difference, difference.p, "A", "B") == "no difference was found (n=2)"
+
+
+def test_differences_that_are_equal_but_for_rounding_have_no_p_value():
+    # Both are ten of 10,000 images, and as fractions differ in their last bit.
+    a, b = {0: 0.9885, 1: 0.9884}, {0: 0.9875, 1: 0.9874}
+    assert a[0] - b[0] != a[1] - b[1]
+    assert isnan(paired_difference(a, b).p)
+
+
+def test_so_few_seeds_that_no_effect_is_large_enough_are_said_to_find_none():
+    pair = Difference(0.0, -12.7 / sqrt(2), 12.7 / sqrt(2), 2, 1.0)
+    assert detectable([pair], 3) < detectable([pair], 60) < detectable([pair], 1000) == inf

@@ -264,8 +264,10 @@ def slow_weights(results: Results, name: str) -> str:
 
 
 def _key(results: Results, name: str) -> str:
-    """What a method and its plain twin share."""
-    return str(sorted(results.first(name).spec["recipe"]["schedule"].items()))
+    """What a method and its plain twin share: all but the slow weights."""
+    apart = ("recipe.optimizer.lookahead", "recipe.averaging")
+    spec = _flat({key: value for key, value in results.first(name).spec.items() if key not in APART})
+    return str(sorted((key, str(value)) for key, value in spec.items() if not key.startswith(apart)))
 
 
 def _crossed_row(results: Results, label: str, kind: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:

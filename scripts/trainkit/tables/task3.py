@@ -93,7 +93,7 @@ def _league_row(results: Results, name: str, comparison: str, control: str) -> d
 
 def _network(results: Results, name: str) -> dict:
     run = results.first(name)
-    images = run.train_images * results.mean(name, "epochs")
+    images = run.batch_size * results.mean(name, "steps")
     return summary(results, name) | {
         "model": run.model,
         "multiply_adds": run.multiply_adds,
