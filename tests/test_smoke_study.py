@@ -1,12 +1,19 @@
 """The whole study on a slice of the real data, from one command, and what it leaves."""
 
+import ast
 import json
 import re
 import shutil
+import subprocess
+import sys
 
 import pandas as pd
 import pytest
-from project import Project
+from project import ROOT, Project
+
+from trainkit import runs
+from trainkit.datasets import CLASSES
+from trainkit.errors import StudyError
 
 pytestmark = pytest.mark.slow
 
@@ -77,6 +84,19 @@ def test_a_frozen_base_trains_its_head_only(smoke: Project):
     assert frozen.params_total == tuned.params_total == tuned.params_trainable
     assert frozen.params_trainable < 0.2 * frozen.params_total
     assert frozen.features_seconds > 0
+
+
+def test_a_trained_network_is_used_as_the_results_page_shows(smoke: Project):
+    page = (ROOT / "results" / "README.md").read_text()
+    code = re.search(r"```python\n(.*?)```", page, re.S)[1].replace("results/cpu", "results/smoke")
+    done = subprocess.run([sys.executable, "-c", code], cwd=smoke.folder, capture_output=True, text=True)
+    names = ast.literal_eval(done.stdout)
+    assert len(names) == 8 and set(names) <= set(CLASSES["cifar10"]), done.stderr
+
+
+def test_a_frozen_bases_run_is_no_whole_network(smoke: Project):
+    with pytest.raises(StudyError, match=r"base was frozen, and model\.safetensors holds its head alone"):
+        runs.trained(smoke.results / "runs" / "mnist-transfer-frozen" / "seed-0" / "record.json")
 
 
 def test_contestants_get_steps_by_their_measured_cost(smoke: Project):
