@@ -86,7 +86,7 @@ def _curves(results: Results, names: list[str], kind: Callable[[Results, str], s
     plot.add_layout(
         Legend(
             items=entries, click_policy="hide", ncols=2, label_text_font_size="9pt", border_line_alpha=0,
-            spacing=6, location="top_left",
+            spacing=6, location="top_left", glyph_width=40,
         ),
         "below",
     )  # fmt: skip
