@@ -75,7 +75,8 @@ rule calibrate:
         spec=lambda wildcards: spec_json(wildcards.experiment),
         reference=lambda wildcards: spec_json(SPECS[wildcards.experiment].recipe.budget.reference),
         code=lambda wildcards: calibration_digest(wildcards.experiment),
+        seconds=STUDY.calibration_seconds,
     shell:
         "python scripts/calibrate.py --spec {params.spec:q} --reference {params.reference:q}"
         " --hardware {input.hardware} --data {input.data} --threads {threads}"
-        " --out {output} 2>&1 | tee {log}"
+        " --seconds {params.seconds} --out {output} 2>&1 | tee {log}"

@@ -20,8 +20,7 @@ from trainkit.spec import RunSpec
 
 STEPS = range(2, 9)  # a round, at least and at most, as ``ROUND_SECONDS`` allow
 ROUND_SECONDS = 1.0
-ROUNDS = range(5, 41)  # at least and at most, as ``SECONDS`` allow; nine left the ratio an error of 2 to 4%
-SECONDS = 8.0
+ROUNDS = range(5, 41)  # at least and at most, as ``--seconds`` allow; nine left an error of 2 to 4%
 
 
 def main() -> None:
@@ -30,6 +29,7 @@ def main() -> None:
     parser.add_argument("--reference", required=True, help="its reference's spec, as JSON")
     parser.add_argument("--hardware", type=Path, required=True, help="hardware.json")
     parser.add_argument("--data", type=Path, required=True, help="the dataset's tensors")
+    parser.add_argument("--seconds", type=float, required=True, help="about so long, for more rounds")
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
@@ -50,7 +50,9 @@ def main() -> None:
         trainer.finish()
     rounds, finishes = [], []
     began = time.perf_counter()
-    while len(rounds) < ROUNDS[0] or (len(rounds) < ROUNDS[-1] and time.perf_counter() < began + SECONDS):
+    while len(rounds) < ROUNDS[0] or (
+        len(rounds) < ROUNDS[-1] and time.perf_counter() < began + args.seconds
+    ):
         seconds = [seconds_per_step(trainer, count) for trainer, count in zip(trainers, steps, strict=True)]
         rounds.append((seconds[0], seconds[-1]))
         if len(rounds) <= ROUNDS[0]:  # once a run, so that its error hardly counts

@@ -52,13 +52,14 @@ def measure(
     """One row a network and batch size, on the first test images."""
     networks: dict[str, nn.Module] = {}
     facts: dict[str, dict[str, Any]] = {}
-    cases, held = {}, {}
+    cases, held, images = {}, {}, {}
     for name in results.runs:
         run = results.first(name)
         spec = RunSpec.model_validate(run.spec)
         model, pipeline = runs.trained(results.folders[name, run.seed] / "record.json")
-        images = datasets.load_splits(args.data, spec.split).test.x[: max(BATCHES)]
-        x = pipeline.evaluate(images).to(device)
+        if spec.split not in images:
+            images[spec.split] = datasets.load_splits(args.data, spec.split).test.x[: max(BATCHES)]
+        x = pipeline.evaluate(images[spec.split]).to(device)
         numerics = devices.measured(spec.model, hardware, "inference")
         shared = {"experiment": name, "title": run.title, "model": run.model}
         shared |= {"multiply_adds": run.multiply_adds, "precision": numerics.precision}

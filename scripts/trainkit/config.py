@@ -129,6 +129,7 @@ class Study(Strict):
     datasets: dict[Literal["mnist", "cifar10"], Dataset]
     weights: dict[Literal["efficientnet_lite0"], Weights]
     profile_images: int = Field(2000, ge=100, description="images of the input pipeline's profile")
+    calibration_seconds: float = Field(8.0, gt=0, le=600, description="measuring one contestant's steps")
     inference_seconds: float = Field(20.0, gt=0, le=600, description="measuring Task 3's networks in use")
     verify_runs: int = Field(3, ge=1, le=10_000, description="finished runs that `snakemake verify` repeats")
     benchmark: Benchmark

@@ -8,6 +8,7 @@ editing an architecture does not change what is measured.
 """
 
 import copy
+import math
 from typing import Any
 
 import torch
@@ -136,9 +137,9 @@ def _rates(
         )
     seconds: dict[tuple[str, str], list[float]] = {variant: [] for variant in variants}
     for _ in range(ROUNDS + 1):  # in turn, so that a change of the machine's speed hits all
-        fastest = min(min(times[1:], default=0.0) for times in seconds.values())
         for (precision, layout), times in seconds.items():
-            if fastest and min(times[1:]) > HOPELESS * fastest:
+            fastest = min((min(other[1:]) for other in seconds.values() if len(other) > 1), default=math.inf)
+            if times and _hopeless(times, fastest):
                 continue
             network, x = models[layout]
             clock = Clock(device)
@@ -148,4 +149,11 @@ def _rates(
                 out.float().square().mean().backward()
             times.append(clock.lap())
     # The fastest round: other work on the machine only ever slows one down.
-    return {variant: round(batch / min(times[1:]), 1) for variant, times in seconds.items()}
+    return {variant: round(batch / min(times[1:] or times), 1) for variant, times in seconds.items()}
+
+
+def _hopeless(times: list[float], fastest: float) -> bool:
+    """Whether another round tells nothing; the first one, which warms up, must be far too slow for that."""
+    if len(times) > 1:
+        return min(times[1:]) > HOPELESS * fastest
+    return times[0] > max(1.0, 10 * fastest)

@@ -236,3 +236,17 @@ def test_products_of_float32_that_are_made_as_tf32_are_called_so():
     rows = [dict(hardware.table(bare() | {"tf32": tf32})) for tf32 in (False, True)]
     assert "Matrix product, float32" in rows[0]
     assert "Matrix product, float32 (as TF32)" in rows[1]
+
+
+@pytest.mark.parametrize(
+    ("times", "fastest", "hopeless"),
+    [
+        ([5.0], 0.05, True),
+        ([5.0], float("inf"), False),  # nothing to hold it against yet
+        ([0.9], 0.05, False),  # libraries are loaded in the first round
+        ([5.0, 0.2], 0.05, True),
+        ([5.0, 0.1], 0.05, False),
+    ],
+)
+def test_only_a_precision_far_slower_than_the_fastest_is_not_tried_again(times, fastest, hopeless):
+    assert precision._hopeless(times, fastest) is hopeless
