@@ -28,7 +28,7 @@ def test_a_curve_is_the_mean_over_seeds_with_the_lowest_and_the_highest(results)
     last = charts.curve(results, CONTROL).iloc[-1]
     assert (last.epoch, last.n, last.seconds) == (2, 2, pytest.approx(2.1))
     assert (last["mean"], last.low, last.high) == pytest.approx((50, 40, 60))
-    assert last.recipe == "sgd at a peak rate of 0.1, constant schedule, batches of 100; no augmentation"
+    assert last.recipe == "SGD at a peak rate of 0.1, constant schedule, batches of 100; no augmentation"
 
 
 def test_a_recipe_in_words_names_what_is_changed_in_it(results):
@@ -41,7 +41,7 @@ def test_a_recipe_in_words_names_what_is_changed_in_it(results):
     }
     changed = run.model_copy(update={"spec": {"recipe": recipe}})
     assert recipes.in_words(changed) == (
-        "sgd at a peak rate of 0.1, one-cycle schedule, batches of 100, weight decay 0.0005, label "
+        "SGD at a peak rate of 0.1, one-cycle schedule, batches of 100, weight decay 0.0005, label "
         "smoothing 0.1, Lookahead; augmented by flips, shifts in pixels up to 2"
     )
 

@@ -8,7 +8,7 @@ def in_words(run: RunRecord) -> str:
     recipe = run.spec["recipe"]
     optimizer, schedule = recipe["optimizer"], recipe["schedule"]["name"]
     parts = [
-        f"{optimizer['name']} at a peak rate of {run.learning_rate:.3g}",
+        f"{OPTIMIZERS.get(optimizer['name'], optimizer['name'])} at a peak rate of {run.learning_rate:.3g}",
         f"{schedule} schedule",
         f"batches of {run.batch_size}",
     ]
@@ -29,6 +29,7 @@ def in_words(run: RunRecord) -> str:
     return f"{', '.join(parts)}; {augmented}"
 
 
+OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW", "rmsprop": "RMSprop", "muon": "Muon"}
 CHANGES = {
     "translate": "shifts in pixels up to",
     "cutout": "squares cut out, pixels a side",
