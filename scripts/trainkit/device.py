@@ -62,9 +62,11 @@ def check_gpu() -> None:
     try:
         torch.zeros(1, device="cuda").add_(1).item()
     except (RuntimeError, AssertionError) as error:
+        said = str(error).splitlines()[0].rstrip(".")
         raise StudyError(
-            f"this PyTorch ({torch.__version__}) cannot use the GPU: {str(error).splitlines()[0]} Update the "
-            "driver, or train on the CPU: put CUDA_VISIBLE_DEVICES= before the command"
+            f"this PyTorch ({torch.__version__}) cannot use the GPU: {said}. Update the driver if it is old, "
+            "choose another GPU with CUDA_VISIBLE_DEVICES, or train on the CPU: put CUDA_VISIBLE_DEVICES= "
+            "before the command"
         ) from error
 
 

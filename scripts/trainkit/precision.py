@@ -139,7 +139,7 @@ def _rates(
     for _ in range(ROUNDS + 1):  # in turn, so that a change of the machine's speed hits all
         for (precision, layout), times in seconds.items():
             fastest = min((min(other[1:]) for other in seconds.values() if len(other) > 1), default=math.inf)
-            if times and _hopeless(times, fastest):
+            if times and _hopeless(times, fastest, device):
                 continue
             network, x = models[layout]
             clock = Clock(device)
@@ -152,8 +152,12 @@ def _rates(
     return {variant: round(batch / min(times[1:] or times), 1) for variant, times in seconds.items()}
 
 
-def _hopeless(times: list[float], fastest: float) -> bool:
-    """Whether another round tells nothing; the first one, which warms up, must be far too slow for that."""
+def _hopeless(times: list[float], fastest: float, device: torch.device) -> bool:
+    """Whether another round tells nothing.
+
+    The first one warms up: it must be far too slow for that, and on a GPU, which tries algorithms in it,
+    it tells nothing.
+    """
     if len(times) > 1:
         return min(times[1:]) > HOPELESS * fastest
-    return times[0] > max(1.0, 10 * fastest)
+    return device.type == "cpu" and times[0] > max(1.0, 10 * fastest)

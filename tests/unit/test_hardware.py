@@ -249,4 +249,9 @@ def test_products_of_float32_that_are_made_as_tf32_are_called_so():
     ],
 )
 def test_only_a_precision_far_slower_than_the_fastest_is_not_tried_again(times, fastest, hopeless):
-    assert precision._hopeless(times, fastest) is hopeless
+    assert precision._hopeless(times, fastest, torch.device("cpu")) is hopeless
+
+
+def test_a_gpus_first_round_which_tries_algorithms_says_nothing_of_a_precision():
+    assert not precision._hopeless([5.0], 0.05, torch.device("cuda"))
+    assert precision._hopeless([5.0, 0.2], 0.05, torch.device("cuda"))

@@ -194,12 +194,21 @@ def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
     assert "+5.0%), more than 3% apart" in said(10.5)
 
 
-def test_an_explanation_is_supported_by_a_difference_of_its_direction_alone():
-    better = {"p_holm": 0.01, "difference": 2.0, "pairs": 3}
-    unsure = {"p_holm": 0.2, "difference": -2.0, "pairs": 3}
-    assert answers.supported([{"verdict": "the reference"}, better, unsure], 1) == "supported"
-    assert answers.supported([better, unsure], -1) == "not supported"
-    assert answers.supported([better | {"pairs": 1}], 1) == answers.supported([], 1) == "not tested"
+@pytest.mark.parametrize(
+    ("size", "difference", "p", "said"),
+    [
+        (96, 2.0, 0.01, "supported"),
+        (96, -2.0, 0.01, "not supported"),
+        (32, -2.0, 0.01, "supported"),  # less of it is worse
+        (32, -2.0, 0.06, "not supported"),
+    ],
+)
+def test_an_explanation_is_supported_by_a_difference_of_its_direction_alone(size, difference, p, said):
+    reference = {"verdict": "the reference", "image_size": 64}
+    row = {"p_holm": p, "difference": difference, "pairs": 3, "image_size": size}
+    assert answers.supported([reference, row], "image_size") == said
+    assert answers.supported([reference, row | {"pairs": 1}], "image_size") == "not tested"
+    assert answers.supported([], "image_size") == "not tested"
 
 
 def test_whether_pretraining_helped_is_what_the_network_without_it_lacks():
@@ -207,4 +216,4 @@ def test_whether_pretraining_helped_is_what_the_network_without_it_lacks():
     assert answers.helped(row) == "Yes"
     assert answers.helped(row | {"difference": 0.4}) == "No, it hurt"
     assert answers.helped(row | {"p_holm": 0.06}) == "No effect was found"
-    assert answers.helped(row | {"p_holm": nan, "pairs": 1}) == "One seed each cannot tell"
+    assert answers.helped(row | {"p_holm": nan, "pairs": 1}) == "Not known"

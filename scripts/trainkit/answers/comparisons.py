@@ -62,19 +62,21 @@ def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
     return f"{'; '.join(parts)} ({seeds} paired seeds{corrected})"
 
 
-def supported(rows: Rows, sign: int) -> str:
-    """Whether an explanation stands: that something of a family differs from its reference this way."""
+def supported(rows: Rows, column: str) -> str:
+    """Whether more of a ``column`` is found to be more accurate, in a family whose reference comes first."""
     compared = [row for row in rows if "p_holm" in row and row["pairs"] > 1]
     if not compared:
         return "not tested"
-    found = any(row["p_holm"] < LEVEL and sign * row["difference"] > 0 for row in compared)
+    found = any(
+        row["p_holm"] < LEVEL and row["difference"] * (row[column] - rows[0][column]) > 0 for row in compared
+    )
     return "supported" if found else "not supported"
 
 
 def helped(row: dict) -> str:
     """Whether what a row is without helped its reference, which has it: yes, no, or not known."""
     if row["pairs"] < 2:
-        return "One seed each cannot tell"
+        return "Not known"
     if not row["p_holm"] < LEVEL:
         return "No effect was found"
     return "Yes" if row["difference"] < 0 else "No, it hurt"

@@ -16,7 +16,8 @@ def equal_time(rows: Rows) -> str:
     named = f"The highest mean has {quoted(best['title'])} with {best['test_accuracy']:.2f}%"
     compared = [row for row in rows if "p_holm" in row]
     if best["n"] < 2 or not compared:
-        return f"{named}, from one seed (n=1), so that no method can be called better than another."
+        said = f"{named}, from one seed (n=1), so that no method can be called better than another."
+        return f"{said} {seconds_used(rows)}".rstrip()
     better, worse = (_beyond_chance(compared, sign) for sign in (1, -1))
     known = [row for row in compared if row["p_holm"] == row["p_holm"]] or compared
     pairs = sorted({row["pairs"] for row in known})
@@ -54,8 +55,8 @@ def seconds_used(rows: Rows) -> str:
     return (
         f"Not quite in equal time: the methods really used {low['seconds_used']:.1f} to "
         f"{high['seconds_used']:.1f} s in the mean, {100 * low['used_over_budget']:.0f}% to "
-        f"{100 * high['used_over_budget']:.0f}% of the budget, and {off} of {runs} runs are more than 3% "
-        "off it."
+        f"{100 * high['used_over_budget']:.0f}% of the budget, and {off} of {runs} runs "
+        f"{'is' if off == 1 else 'are'} more than 3% off it."
     )
 
 
@@ -99,7 +100,7 @@ def over_budgets(results: Results) -> list[str]:
         sentences.append(
             f"At {_budget(label)} ({best['budget_seconds']:.1f} s): {quoted(_method(results, best))} has the "
             f"highest mean with {best['test_accuracy']:.2f}% ({rank}, n={best['n']}); {verdict}. "
-            f"{seconds_used(rows)}".rstrip()
+            f"{seconds_used(rows) if label else ''}".rstrip()  # of B itself its own answer tells
         )
     return sentences
 
