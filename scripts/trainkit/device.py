@@ -10,16 +10,21 @@ from typing import Any
 
 import psutil
 import torch
+from torch import nn
 
-from trainkit import hardware, lease, models
+from trainkit import hardware, lease, models, side_by_side
 from trainkit.errors import StudyError
 from trainkit.limits import limits
 from trainkit.progress import print_line
 from trainkit.spec import FeatureSpec, Model, RunSpec
 
 Precision = str  # "float32" or "bfloat16"
-CHANNELS_LAST = "channels_last"
-MEMORY_FORMATS = {CHANNELS_LAST: torch.channels_last, "contiguous": torch.contiguous_format}
+CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE = "channels_last", "contiguous", "side_by_side"
+MEMORY_FORMATS = {
+    CHANNELS_LAST: torch.channels_last,
+    CONTIGUOUS: torch.contiguous_format,
+    SIDE_BY_SIDE: torch.channels_last,  # and small images in rows for convolutions
+}
 
 
 @dataclass(frozen=True)
@@ -32,6 +37,12 @@ class Numerics:
     @property
     def memory_format(self) -> torch.memory_format:
         return MEMORY_FORMATS[self.layout]
+
+    def lay_out(self, model: nn.Module) -> nn.Module:
+        """Put a model's weights, and what its convolutions compute, into this layout; the model itself."""
+        if self.layout == SIDE_BY_SIDE:
+            side_by_side.use(model)
+        return model.to(memory_format=self.memory_format)
 
 
 def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = None) -> torch.device:

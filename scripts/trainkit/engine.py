@@ -103,7 +103,7 @@ class Trainer:
         self.device, self.numerics = generator.device, numerics
         self.seconds, self.began = Seconds(), time.perf_counter()
         self.at, self.interrupts = Position(), Interrupts()
-        self.model = model.to(self.device, memory_format=numerics.memory_format)
+        self.model = numerics.lay_out(model.to(self.device))
         self.forward = torch.compile(self.model, dynamic=False) if recipe.compile else self.model
         self.optimizer = optim.build(recipe.optimizer, self.model, getattr(torch, numerics.precision))
         self.slow = optim.slow(recipe, self.optimizer)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainkit.device import CHANNELS_LAST, MEMORY_FORMATS, Clock, autocast
+from trainkit.device import CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE, Clock, Numerics, autocast
 
 # Images: on a GPU so many that its kernels take longer than it takes to launch them.
 BATCH = {"cpu": 128, "cuda": 4096}
@@ -22,7 +22,6 @@ ROUNDS = 6
 HOPELESS = 3  # so many times slower than the fastest: one round is enough to know
 MARGIN = 1.1  # timings of a shared machine differ by so much without a reason
 PRECISIONS = ("float32", "bfloat16")
-LAYOUTS = tuple(MEMORY_FORMATS)
 
 
 class _Permuted(nn.Module):
@@ -41,9 +40,11 @@ def _linear(batch: int) -> tuple[nn.Module, Tensor]:
 
 
 def _convolution(batch: int) -> tuple[nn.Module, Tensor]:
+    """Stages of 16, 8 and 4 pixels a side."""
+    shapes = ((32, 32, 1), (32, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 256, 1))
     blocks = [
-        nn.Sequential(nn.Conv2d(32, 32, 3, padding=1, bias=False), nn.BatchNorm2d(32), nn.ReLU())
-        for _ in range(3)
+        nn.Sequential(nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
+        for a, b, stride in shapes
     ]
     return nn.Sequential(*blocks), torch.randn(batch, 32, 16, 16)
 
@@ -82,7 +83,7 @@ STAND_INS = {
 def measure(device: torch.device) -> dict[str, Any]:
     """For each family, training and inference: images a second by precision, and the choices.
 
-    Each precision is tried in channels_last memory, then the faster one in contiguous memory too.
+    Each precision is tried in channels_last memory, then the faster one in the other layouts too.
     """
     facts = {}
     for family in STAND_INS:
@@ -90,14 +91,21 @@ def measure(device: torch.device) -> dict[str, Any]:
         for use in ("training", "inference"):
             rates = _rates(family, device, use == "training", [(p, CHANNELS_LAST) for p in PRECISIONS])
             choice = clearly_best({p: rates[p, CHANNELS_LAST] for p in PRECISIONS})
-            both = _rates(family, device, use == "training", [(choice, layout) for layout in LAYOUTS])
+            layouts = layouts_of(family, device, use == "training")
+            tried = _rates(family, device, use == "training", [(choice, layout) for layout in layouts])
             facts[family][use] = {
                 **{precision: rates[precision, CHANNELS_LAST] for precision in PRECISIONS},
                 "choice": choice,
-                **{layout: both[choice, layout] for layout in LAYOUTS},
-                "layout": clearly_best({layout: both[choice, layout] for layout in LAYOUTS}),
+                **{layout: tried[choice, layout] for layout in layouts},
+                "layout": clearly_best({layout: tried[choice, layout] for layout in layouts}),
             }
     return facts
+
+
+def layouts_of(family: str, device: torch.device, training: bool) -> tuple[str, ...]:
+    """The layouts worth trying: a GPU's kernels take all images of a batch together anyway."""
+    rows = training and family == "convolution" and device.type == "cpu"
+    return (CHANNELS_LAST, CONTIGUOUS, *([SIDE_BY_SIDE] if rows else []))
 
 
 def clearly_best(rates: dict[str, float]) -> str:
@@ -129,11 +137,10 @@ def _rates(
     model, example = STAND_INS[family](batch)
     models = {}
     for layout in {layout for _, layout in variants}:
-        memory_format = MEMORY_FORMATS[layout]
-        x = example.to(device)
+        numerics, x = Numerics(layout=layout), example.to(device)
         models[layout] = (
-            copy.deepcopy(model).to(device, memory_format=memory_format).train(training),
-            x.contiguous(memory_format=memory_format) if x.ndim == 4 else x,
+            numerics.lay_out(copy.deepcopy(model).to(device)).train(training),
+            x.contiguous(memory_format=numerics.memory_format) if x.ndim == 4 else x,
         )
     seconds: dict[tuple[str, str], list[float]] = {variant: [] for variant in variants}
     for _ in range(ROUNDS + 1):  # in turn, so that a change of the machine's speed hits all

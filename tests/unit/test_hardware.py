@@ -1,5 +1,6 @@
 """The description of the machine: what is there, and words for what is not."""
 
+import copy
 import json
 import os
 import platform
@@ -11,11 +12,12 @@ import pytest
 import torch
 
 from trainkit import device as devices
-from trainkit import hardware, lease, precision
+from trainkit import hardware, lease, precision, side_by_side
 from trainkit import limits as process_limits
 from trainkit.config import load_study
 from trainkit.device import Numerics
 from trainkit.errors import StudyError
+from trainkit.models import build
 from trainkit.spec import ResNet
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -141,12 +143,21 @@ def test_a_run_takes_what_was_measured_for_its_family_unless_the_recipe_says_oth
 def test_every_stand_in_is_measured_in_every_precision_and_layout():
     facts = precision.measure(torch.device("cpu"))
     assert set(facts) == set(precision.STAND_INS)
-    for uses in facts.values():
-        for found in uses.values():
+    for family, uses in facts.items():
+        for use, found in uses.items():
             precisions = {name: found[name] for name in ("float32", "bfloat16")}
             assert found["choice"] == precision.clearly_best(precisions)
-            layouts = {layout: found[layout] for layout in ("channels_last", "contiguous")}
+            tried = precision.layouts_of(family, torch.device("cpu"), use == "training")
+            layouts = {layout: found[layout] for layout in tried}
             assert found["layout"] == precision.clearly_best(layouts)
+
+
+def test_small_images_are_put_side_by_side_where_that_was_measured_faster():
+    model = build(ResNet(name="resnet", depth=8, width=64), (32, 32, 3), 10)
+    for layout, number in (("channels_last", 0), ("contiguous", 0), ("side_by_side", 2)):
+        laid = Numerics(layout=layout).lay_out(copy.deepcopy(model))
+        assert sum(isinstance(m, side_by_side.Conv2d) for m in laid.modules()) == number
+    assert precision.layouts_of("convolution", torch.device("cuda"), True) == ("channels_last", "contiguous")
 
 
 def test_contiguous_memory_is_taken_only_where_it_is_clearly_faster():
