@@ -20,8 +20,9 @@ class Conv2d(nn.Conv2d):
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         n, _, _, width = x.shape
-        count = 1 << (-(-ROW // (width + 1)) - 1).bit_length()  # images a row
-        if width > LARGEST or n % count:
+        enough = 1 << (-(-ROW // (width + 1)) - 1).bit_length()  # images a row
+        count = min(enough, n & -n)  # both are powers of two, and the second divides the batch
+        if width > LARGEST or count == 1:
             return super()._conv_forward(x, weight, bias)
         return apart(super()._conv_forward(together(x, count), weight, bias), count)
 

@@ -20,7 +20,7 @@ def test_saved_bytes_are_those_that_the_backward_pass_needs():
 
 def test_a_step_that_does_not_fit_is_refused_with_both_numbers():
     model = nn.Linear(100, 50, bias=False)
-    x = torch.randn(4, 100)
+    x = torch.randn(6, 100)
     needed = 64 * 4 * (100 + 50) + 3 * 4 * 5000
 
     def loss_of(count: int) -> torch.Tensor:
