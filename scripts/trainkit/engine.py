@@ -22,7 +22,7 @@ from trainkit.optim import schedules
 from trainkit.progress import Progress
 from trainkit.spec import Recipe
 
-EVAL_BATCH = 500  # images
+EVAL_BATCH = 512  # images
 COLUMNS = (
     "epoch", "step", "seconds", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
 )  # fmt: skip

@@ -9,6 +9,7 @@ editing an architecture does not change what is measured.
 
 import copy
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -22,6 +23,8 @@ ROUNDS = 6
 HOPELESS = 3  # so many times slower than the fastest: one round is enough to know
 MARGIN = 1.1  # timings of a shared machine differ by so much without a reason
 PRECISIONS = ("float32", "bfloat16")
+LAYOUTS = (CHANNELS_LAST, CONTIGUOUS)
+StandIn = Callable[[int], tuple[nn.Module, Tensor]]  # for so many images: the network, and its input
 
 
 class _Permuted(nn.Module):
@@ -40,13 +43,22 @@ def _linear(batch: int) -> tuple[nn.Module, Tensor]:
 
 
 def _convolution(batch: int) -> tuple[nn.Module, Tensor]:
-    """Stages of 16, 8 and 4 pixels a side."""
-    shapes = ((32, 32, 1), (32, 128, 2), (128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 256, 1))
+    return _convolutions((32, 32, 1), (32, 32, 1), (32, 32, 1)), torch.randn(batch, 32, 16, 16)
+
+
+def _wide_convolution(batch: int) -> tuple[nn.Module, Tensor]:
+    """The last stages of a wide network, 8 and 4 pixels a side; each image takes much longer."""
+    network = _convolutions((128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 256, 1))
+    return network, torch.randn(batch // 4, 128, 8, 8)
+
+
+def _convolutions(*shapes: tuple[int, int, int]) -> nn.Module:
+    """3x3 convolutions of so many input and output channels and strides, each with BatchNorm and ReLU."""
     blocks = [
         nn.Sequential(nn.Conv2d(a, b, 3, stride, 1, bias=False), nn.BatchNorm2d(b), nn.ReLU())
         for a, b, stride in shapes
     ]
-    return nn.Sequential(*blocks), torch.randn(batch, 32, 16, 16)
+    return nn.Sequential(*blocks)
 
 
 def _inverted_residual(inputs: int, outputs: int, kernel: int, stride: int) -> list[nn.Module]:
@@ -83,29 +95,29 @@ STAND_INS = {
 def measure(device: torch.device) -> dict[str, Any]:
     """For each family, training and inference: images a second by precision, and the choices.
 
-    Each precision is tried in channels_last memory, then the faster one in the other layouts too.
+    Each precision is tried in channels_last memory, then the faster one in contiguous memory too, and
+    where a CPU trains convolutions in bfloat16, small images side by side.
     """
     facts = {}
-    for family in STAND_INS:
+    for family, stand_in in STAND_INS.items():
         facts[family] = {}
         for use in ("training", "inference"):
-            rates = _rates(family, device, use == "training", [(p, CHANNELS_LAST) for p in PRECISIONS])
+            training = use == "training"
+            rates = _rates(stand_in, device, training, [(p, CHANNELS_LAST) for p in PRECISIONS])
             choice = clearly_best({p: rates[p, CHANNELS_LAST] for p in PRECISIONS})
-            layouts = layouts_of(family, device, use == "training")
-            tried = _rates(family, device, use == "training", [(choice, layout) for layout in layouts])
+            both = _layout_rates(stand_in, device, training, choice, LAYOUTS)
             facts[family][use] = {
                 **{precision: rates[precision, CHANNELS_LAST] for precision in PRECISIONS},
                 "choice": choice,
-                **{layout: tried[choice, layout] for layout in layouts},
-                "layout": clearly_best({layout: tried[choice, layout] for layout in layouts}),
+                **both,
+                "layout": clearly_best(both),
             }
+    found = facts["convolution"]["training"]
+    if device.type == "cpu" and (found["choice"], found["layout"]) == ("bfloat16", CHANNELS_LAST):
+        wide = _layout_rates(_wide_convolution, device, True, "bfloat16", (CHANNELS_LAST, SIDE_BY_SIDE))
+        found["side_by_side_gain"] = round(wide[SIDE_BY_SIDE] / wide[CHANNELS_LAST], 2)
+        found["layout"] = clearly_best(wide)
     return facts
-
-
-def layouts_of(family: str, device: torch.device, training: bool) -> tuple[str, ...]:
-    """The layouts worth trying: a GPU's kernels take all images of a batch together anyway."""
-    rows = training and family == "convolution" and device.type == "cpu"
-    return (CHANNELS_LAST, CONTIGUOUS, *([SIDE_BY_SIDE] if rows else []))
 
 
 def clearly_best(rates: dict[str, float]) -> str:
@@ -121,20 +133,24 @@ def measure_threads(candidates: list[int]) -> dict[str, float]:
     for count in candidates:
         torch.set_num_threads(count)
         rates[str(count)] = max(
-            _rates(
-                "convolution", torch.device("cpu"), True, [(p, CHANNELS_LAST) for p in PRECISIONS]
-            ).values()
+            _rates(_convolution, torch.device("cpu"), True, [(p, CHANNELS_LAST) for p in PRECISIONS]).values()
         )
     torch.set_num_threads(before)
     return rates
 
 
+def _layout_rates(
+    stand_in: StandIn, device: torch.device, training: bool, precision: str, layouts: tuple[str, ...]
+) -> dict[str, float]:
+    rates = _rates(stand_in, device, training, [(precision, layout) for layout in layouts])
+    return {layout: rates[precision, layout] for layout in layouts}
+
+
 def _rates(
-    family: str, device: torch.device, training: bool, variants: list[tuple[str, str]]
+    stand_in: StandIn, device: torch.device, training: bool, variants: list[tuple[str, str]]
 ) -> dict[tuple[str, str], float]:
     """Images a second of each precision and layout."""
-    batch = BATCH[device.type]
-    model, example = STAND_INS[family](batch)
+    model, example = stand_in(BATCH[device.type])
     models = {}
     for layout in {layout for _, layout in variants}:
         numerics, x = Numerics(layout=layout), example.to(device)
@@ -156,7 +172,7 @@ def _rates(
                 out.float().square().mean().backward()
             times.append(clock.lap())
     # The fastest round: other work on the machine only ever slows one down.
-    return {variant: round(batch / min(times[1:] or times), 1) for variant, times in seconds.items()}
+    return {variant: round(len(example) / min(times[1:] or times), 1) for variant, times in seconds.items()}
 
 
 def _hopeless(times: list[float], fastest: float, device: torch.device) -> bool:

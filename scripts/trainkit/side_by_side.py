@@ -3,8 +3,8 @@
 A CPU's matrix unit works on tiles: AMX multiplies 16 rows of 32 bfloat16 numbers at once, and oneDNN
 (as of PyTorch 2.14) fills them with one row of one image. Of shorter rows most of a tile stays empty, in
 the filters' gradient above all: that of 3-pixel images runs at a tenth of the rate of 32-pixel ones. Put
-beside each other, with a column of zeros between them, images make rows that are long enough, and no
-filter of 3x3 sees two of them at once.
+beside each other, with a column of zeros between them, images make rows that are long enough. A filter over
+an image sees no other one; what the filters make of the zeros is dropped.
 """
 
 import torch

@@ -7,7 +7,8 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from trainkit import benchmarks, profiling
+from benchmark import COUNTED
+from trainkit import benchmarks, profiling, side_by_side
 from trainkit.reference import Photographs, Reference, usual_transforms
 
 
@@ -72,6 +73,16 @@ def test_flops_are_counted_forward_and_backward_with_a_multiply_add_as_two():
     forward = 2 * 4 * 36 * 8 * 27
     assert counted["convolution"] == 2 * forward
     assert counted["total"] == 2 * forward + 3 * 2 * 4 * 8 * 5
+
+
+def test_zeros_between_images_in_a_row_are_no_work_that_counts():
+    model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1, bias=False))
+    side_by_side.use(model)
+    x = torch.randn(4, 128, 8, 8)
+    counted = profiling.count_flops(lambda: model(x[:COUNTED]).sum().backward())
+    assert counted["total"] == 2 * 2 * COUNTED * 64 * 128 * 9 * 128
+    in_a_row = profiling.count_flops(lambda: model(x).sum().backward())
+    assert in_a_row["total"] == 2 * 2 * 4 * 8 * 9 * 128 * 9 * 128
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 import torch
 
-from trainkit import models
+from trainkit import models, side_by_side
 from trainkit.augment import TEST_TIME_VIEWS, Pipeline
 from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
@@ -386,11 +386,14 @@ def test_biases_learn_at_their_own_multiple_of_the_rate():
     assert [group["lr"] for group in subject.optimizer.param_groups] == [0.01, pytest.approx(0.1)]
 
 
-def test_the_memory_layout_changes_where_numbers_lie_and_not_what_is_learnt():
-    last, contiguous = (
+def test_the_memory_layout_changes_where_numbers_lie_and_not_what_is_learnt(monkeypatch):
+    monkeypatch.setattr(side_by_side, "FEWEST_CHANNELS", 1)
+    last, contiguous, rows = (
         fit(5, recipe(augment=Augment(translate=1)), numerics=Numerics("float32", layout))[0]
-        for layout in ("channels_last", "contiguous")
+        for layout in ("channels_last", "contiguous", "side_by_side")
     )
+    assert any(isinstance(m, side_by_side.Conv2d) for m in rows.model.modules())
+    assert torch.allclose(weights(last), weights(rows), atol=1e-4)
     conv = next(m for m in contiguous.model.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels > 1)
     assert conv.weight.is_contiguous()
     assert torch.allclose(weights(last), weights(contiguous), atol=1e-4)

@@ -115,6 +115,10 @@ def test_measured_rates_and_choices_are_in_the_table():
     assert "bfloat16" in rows["Precision, linear"]
     assert "1.50 times" in rows["Precision, linear"]
     assert rows["Precision, linear"].endswith("channels_last")
+    measured = copy.deepcopy(MEASURED)
+    measured["precision"]["linear"]["training"]["layout"] = "side_by_side"
+    rows = dict(hardware.table(bare() | measured))
+    assert rows["Precision, linear"].endswith("channels_last, small images side by side")
     assert rows["CPU threads of a run"] == "2 (images/s by threads: 1: 60, 2: 90)"
 
 
@@ -143,21 +147,44 @@ def test_a_run_takes_what_was_measured_for_its_family_unless_the_recipe_says_oth
 def test_every_stand_in_is_measured_in_every_precision_and_layout():
     facts = precision.measure(torch.device("cpu"))
     assert set(facts) == set(precision.STAND_INS)
-    for family, uses in facts.items():
-        for use, found in uses.items():
+    for uses in facts.values():
+        for found in uses.values():
             precisions = {name: found[name] for name in ("float32", "bfloat16")}
             assert found["choice"] == precision.clearly_best(precisions)
-            tried = precision.layouts_of(family, torch.device("cpu"), use == "training")
-            layouts = {layout: found[layout] for layout in tried}
-            assert found["layout"] == precision.clearly_best(layouts)
+            layouts = {layout: found[layout] for layout in ("channels_last", "contiguous")}
+            best = precision.clearly_best(layouts)
+            if found.get("side_by_side_gain", 0) > precision.MARGIN:
+                best = "side_by_side"
+            assert found["layout"] == best
 
 
-def test_small_images_are_put_side_by_side_where_that_was_measured_faster():
+@pytest.mark.parametrize(
+    ("bfloat16", "contiguous", "rows", "expected"),
+    [
+        (2.0, 0.5, 1.5, "side_by_side"),
+        (2.0, 0.5, 1.05, "channels_last"),
+        (2.0, 1.5, 1.5, "contiguous"),
+        (0.5, 0.5, 1.5, "channels_last"),
+    ],
+)
+def test_small_images_are_put_side_by_side_only_where_that_was_measured_faster(
+    monkeypatch, bfloat16, contiguous, rows, expected
+):
+    speed = {"float32": 1.0, "bfloat16": bfloat16}
+    speed |= {"channels_last": 1.0, "contiguous": contiguous, "side_by_side": rows}
+    monkeypatch.setattr(
+        precision, "_rates", lambda *arguments: {(p, way): speed[p] * speed[way] for p, way in arguments[-1]}
+    )
+    facts = precision.measure(torch.device("cpu"))
+    assert facts["convolution"]["training"]["layout"] == expected
+    assert all(facts[family]["training"]["layout"] != "side_by_side" for family in ("linear", "depthwise"))
+
+
+def test_a_network_is_laid_out_as_was_measured():
     model = build(ResNet(name="resnet", depth=8, width=64), (32, 32, 3), 10)
     for layout, number in (("channels_last", 0), ("contiguous", 0), ("side_by_side", 2)):
         laid = Numerics(layout=layout).lay_out(copy.deepcopy(model))
         assert sum(isinstance(m, side_by_side.Conv2d) for m in laid.modules()) == number
-    assert precision.layouts_of("convolution", torch.device("cuda"), True) == ("channels_last", "contiguous")
 
 
 def test_contiguous_memory_is_taken_only_where_it_is_clearly_faster():
