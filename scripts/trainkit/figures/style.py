@@ -51,10 +51,11 @@ def curve(ax: plt.Axes, frame: pd.DataFrame, x: str, y: str, label: str, scale: 
 
 
 def log_x(ax: plt.Axes) -> None:
-    """A logarithmic axis with plain numbers (10k, 3M): powers of ten are mathematics, which is off."""
+    """A logarithmic axis with plain numbers (0.5, 10k): powers of ten are mathematics, which is off."""
+    large = EngFormatter(sep="")
     ax.set_xscale("log")
     ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    ax.xaxis.set_major_formatter(EngFormatter(sep=""))
+    ax.xaxis.set_major_formatter(lambda value, _: large(value) if value >= 1 else f"{value:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
 
 
