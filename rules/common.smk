@@ -2,6 +2,7 @@
 import json
 import os
 import sys
+import threading
 from functools import cache
 from pathlib import Path
 

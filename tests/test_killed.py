@@ -113,3 +113,30 @@ def test_a_study_killed_twenty_times_ends_in_the_same_records(smoke: Project, ed
     assert resumed > 0
     assert "Nothing to be done" in editable.snakemake()
     print(f"{kills} kills, trainings went on {resumed} times")
+
+
+# Snakemake with a signal sent to itself while it finishes a job.
+SIGNALLED = """
+import os, signal
+from snakemake.cli import main
+from snakemake.persistence.file import FilePersistence
+
+write = FilePersistence._write_record
+
+def signalled(self, *arguments):
+    os.kill(os.getpid(), signal.SIGTERM)
+    write(self, *arguments)
+
+FilePersistence._write_record = signalled
+main(["--cores", "all", "--force", "results/smoke/tables/task3_architectures.csv", "--config", "preset=smoke"])
+"""
+
+
+def test_a_signal_while_a_job_is_being_finished_ends_the_call(editable: Project):
+    table = editable.results / "tables" / "task3_architectures.csv"
+    before = table.read_text()
+    done = subprocess.run(
+        [sys.executable, "-c", SIGNALLED], cwd=editable.folder, capture_output=True, text=True, timeout=60
+    )
+    assert "1 of 1 steps (100%) done" in done.stdout + done.stderr
+    assert table.read_text() == before
