@@ -128,7 +128,7 @@ def signalled(self, *arguments):
     write(self, *arguments)
 
 FilePersistence._write_record = signalled
-main(["--cores", "all", "--force", "results/smoke/tables/task3_architectures.csv", "--config", "preset=smoke"])
+main(["--cores", "all", "--force", "task3_tables", "--config", "preset=smoke"])
 """
 
 
