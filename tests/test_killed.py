@@ -144,5 +144,7 @@ def test_a_signal_while_a_job_is_being_finished_ends_the_call(editable: Project)
     done = subprocess.run(
         [sys.executable, "-c", SIGNALLED], cwd=editable.folder, capture_output=True, text=True, timeout=60
     )
-    assert "1 of 1 steps (100%) done" in done.stdout + done.stderr
+    printed = done.stdout + done.stderr
+    assert "Will exit after finishing currently running jobs" in printed  # the signal came
+    assert "1 of 1 steps (100%) done" in printed
     assert table.read_text() == before

@@ -116,7 +116,8 @@ def measure(device: torch.device) -> dict[str, Any]:
     if device.type == "cpu" and (found["choice"], found["layout"]) == ("bfloat16", CHANNELS_LAST):
         wide = _layout_rates(_wide_convolution, device, True, "bfloat16", (CHANNELS_LAST, SIDE_BY_SIDE))
         found["side_by_side_gain"] = round(wide[SIDE_BY_SIDE] / wide[CHANNELS_LAST], 2)
-        found["layout"] = clearly_best(wide)
+        if found["side_by_side_gain"] > MARGIN:
+            found["layout"] = SIDE_BY_SIDE
     return facts
 
 

@@ -1,17 +1,17 @@
 """Convolutions of small images on a CPU, several images in a row.
 
-A CPU's matrix unit works on tiles: AMX multiplies 16 rows of 32 bfloat16 numbers at once, and oneDNN
-(as of PyTorch 2.14) fills them with one row of one image. Of shorter rows most of a tile stays empty, in
-the filters' gradient above all: that of 3-pixel images runs at a tenth of the rate of 32-pixel ones. Put
-beside each other, with a column of zeros between them, images make rows that are long enough. A filter over
-an image sees no other one; what the filters make of the zeros is dropped.
+A CPU's matrix unit works on tiles: AMX multiplies 16 rows of 32 bfloat16 numbers at once. Judging by its
+rates, oneDNN (as of PyTorch 2.14) fills them with one row of one image, so that of a short row most of a
+tile stays empty, in the filters' gradient above all: with 3 pixels it ran at a tenth of the peak. Put
+beside each other, with a column of zeros between them, images make rows that are long enough. A filter
+over an image sees no other one; what the filters make of the zeros is dropped.
 """
 
 import torch
 from torch import Tensor, nn
 
-LARGEST = 8  # pixels a side; larger images gain nothing
-FEWEST_CHANNELS = 128  # with fewer the copies cost more than they save
+LARGEST = 8  # pixels in a row of an image; from 15 up the copies cost more than they save
+FEWEST_CHANNELS = 128  # with fewer the copies mostly cost more than they save
 ROW = 32  # pixels that a row should have
 
 
