@@ -14,7 +14,7 @@ import psutil
 from trainkit import lease
 from trainkit.limits import limits, read_int, to_int
 
-LAYOUTS = {"side_by_side": "channels_last, small images side by side"}  # where the name says too little
+LAYOUT_NAMES = {"side_by_side": "channels_last, small images side by side"}  # where the name says too little
 INSTRUCTION_SETS = {
     "AVX2": "avx2",
     "AVX512": "avx512f",
@@ -203,7 +203,7 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
             (
                 f"Precision, {family}",
                 f"{training['choice']} (bfloat16 trains {gain:.2f} times as fast as float32), "
-                f"{LAYOUTS.get(training['layout'], training['layout'])}",
+                f"{LAYOUT_NAMES.get(training['layout'], training['layout'])}",
             )
         )
     return rows

@@ -15,7 +15,7 @@ def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
     ``family`` is the table that holds the comparison among others: its corrected p-value counts.
     """
     difference = results.difference(a, b)
-    first, second = (f"\u201c{results.first(name).title}\u201d" for name in (a, b))
+    first, second = (quoted(results.first(name).title) for name in (a, b))
     if difference is None or difference.n < 2:
         images = results.disagreement(a, b)
         one_each = len(results.runs[a]) == len(results.runs[b]) == 1
@@ -47,14 +47,14 @@ def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
         these = [row for row in found if sign * row["difference"] > 0]
         if these:
             named = ", ".join(
-                f"{quoted(row)} ({row['difference']:+.2f} points, 95% interval "
+                f"{quoted(row['title'])} ({row['difference']:+.2f} points, 95% interval "
                 f"{row['difference_low']:+.2f} to {row['difference_high']:+.2f})"
                 for row in sorted(these, key=lambda row: -abs(row["difference"]))
             )
             parts.append(f"{word}: {named}")
     rest = [row for row in compared if not row["p_holm"] < LEVEL]
     if rest:
-        parts.append(f"no difference was found for {', '.join(quoted(row) for row in rest)}")
+        parts.append(f"no difference was found for {', '.join(quoted(row['title']) for row in rest)}")
     pairs = sorted({row["pairs"] for row in compared})
     seeds = f"{pairs[0]} to {pairs[-1]}" if len(pairs) > 1 else pairs[0]
     few = len(compared)
@@ -82,8 +82,8 @@ def helped(row: dict) -> str:
     return "Yes" if row["difference"] < 0 else "No, it hurt"
 
 
-def quoted(row: dict) -> str:
-    return f"\u201c{row['title']}\u201d"
+def quoted(title: str) -> str:
+    return f"\u201c{title}\u201d"
 
 
 def mcnemar(results: Results, a: str, b: str) -> str:
@@ -94,7 +94,7 @@ def mcnemar(results: Results, a: str, b: str) -> str:
     if len(results.by_seed(a, "seed").keys() & results.by_seed(b, "seed").keys()) < 2:
         return ""
     images = results.disagreement(a, b)
-    first, second = (f"\u201c{results.first(name).title}\u201d" for name in (a, b))
+    first, second = (quoted(results.first(name).title) for name in (a, b))
     return (
         f"; of these trained networks more of {first} are right on {images.only_a} test images, and more of "
         f"{second} on {images.only_b} (McNemar over images, {p_value(images.p)})"

@@ -1,13 +1,10 @@
 """Points 2.2 and 2.3 in words."""
 
 from trainkit import stats
+from trainkit.answers.comparisons import quoted
 from trainkit.results import Results, Rows
 from trainkit.stats import LEVEL
 from trainkit.tables import contest as tables
-
-
-def quoted(title: str) -> str:
-    return f"\u201c{title}\u201d"
 
 
 def equal_time(rows: Rows) -> str:
