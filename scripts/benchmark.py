@@ -146,7 +146,11 @@ class Project(Measured):
         workload = Workload.model_validate_json(args.workload)
         hardware = read_json(args.hardware)
         self.device = devices.acquire(args.threads, False, hardware)
-        numerics = devices.measured(workload.model, hardware) if workload.model else Numerics()
+        numerics = (
+            devices.measured(workload.model, hardware, compile=workload.compile)
+            if workload.model
+            else Numerics()
+        )
         self.precision = numerics.precision
         images, evaluated = load(args.data, workload)
         generator = torch.Generator(self.device).manual_seed(0)

@@ -12,18 +12,19 @@ import psutil
 import torch
 from torch import nn
 
-from trainkit import hardware, lease, models, side_by_side
+from trainkit import blocked, hardware, lease, models, side_by_side
 from trainkit.errors import StudyError
 from trainkit.limits import limits
 from trainkit.progress import print_line
 from trainkit.spec import FeatureSpec, Model, RunSpec
 
 Precision = str  # "float32" or "bfloat16"
-CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE = "channels_last", "contiguous", "side_by_side"
+CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE, BLOCKED = "channels_last", "contiguous", "side_by_side", "blocked"
 MEMORY_FORMATS = {
     CHANNELS_LAST: torch.channels_last,
     CONTIGUOUS: torch.contiguous_format,
     SIDE_BY_SIDE: torch.channels_last,  # and small images in rows for convolutions
+    BLOCKED: torch.contiguous_format,  # outside of oneDNN's blocks
 }
 
 
@@ -42,6 +43,8 @@ class Numerics:
         """Put a model's weights, and what its convolutions compute, into this layout; the model itself."""
         if self.layout == SIDE_BY_SIDE:
             side_by_side.use(model)
+        if self.layout == BLOCKED:
+            blocked.use(model)
         return model.to(memory_format=self.memory_format)
 
 
@@ -115,14 +118,32 @@ def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
     """Precision and layout of a run: the recipe's, or those measured faster on this machine."""
     if isinstance(spec, FeatureSpec):
         return measured(spec.model, hardware, "inference")
-    found = of_family("linear", hardware) if spec.frozen else measured(spec.model, hardware)
-    chosen = {key: getattr(spec.recipe, key) for key in ("precision", "layout")}
-    return replace(found, **{key: value for key, value in chosen.items() if value != "auto"})
+    recipe = spec.recipe
+    found = of_family("linear" if spec.frozen else models.module(spec.model.name).FAMILY, hardware)
+    chosen = {key: getattr(recipe, key) for key in ("precision", "layout")}
+    found = replace(found, **{key: value for key, value in chosen.items() if value != "auto"})
+    fitting = fit(found, spec.model, recipe.compile)
+    if recipe.layout == BLOCKED != fitting.layout:
+        raise StudyError(
+            f"{spec.name}: recipe.layout: {spec.model.name} cannot train in blocks here: that takes one of "
+            "the convolutional networks, a CPU with AVX512 for bfloat16, and no recipe.compile; say auto"
+        )
+    return fitting
 
 
-def measured(model: Model, hardware: dict[str, Any], use: str = "training") -> Numerics:
+def measured(
+    model: Model, hardware: dict[str, Any], use: str = "training", compile: bool = False
+) -> Numerics:
     """What was measured fastest for networks of a model's family, in training or inference."""
-    return of_family(models.module(model.name).FAMILY, hardware, use)
+    return fit(of_family(models.module(model.name).FAMILY, hardware, use), model, compile)
+
+
+def fit(numerics: Numerics, model: Model, compile: bool) -> Numerics:
+    """The same, but in channels_last memory where this network cannot compute in oneDNN's blocks."""
+    able = getattr(models.module(model.name), "BLOCKED", False) and not compile
+    if numerics.layout != BLOCKED or (able and blocked.available(getattr(torch, numerics.precision))):
+        return numerics
+    return replace(numerics, layout=CHANNELS_LAST)
 
 
 def of_family(family: str, hardware: dict[str, Any], use: str = "training") -> Numerics:

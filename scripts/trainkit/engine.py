@@ -184,7 +184,16 @@ class Trainer:
         )
         whole = self.recipe.compile or self.device.type == "cuda"
         count = self.batch_size if whole else min(self.batch_size, 16)
-        self.loss(first(slice(count)))[0].backward()
+        try:
+            self.loss(first(slice(count)))[0].backward()
+        except Exception as error:
+            if not self.recipe.compile:
+                raise
+            said = str(error).strip().splitlines()[0]
+            raise StudyError(
+                f"recipe.compile: torch.compile failed ({said}). It needs a C++ compiler and Python's "
+                "headers (Debian: g++ and python3-dev); install them, or say false"
+            ) from error
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():
             for key, value in self.model.named_buffers():

@@ -14,7 +14,10 @@ import psutil
 from trainkit import lease
 from trainkit.limits import limits, read_int, to_int
 
-LAYOUT_NAMES = {"side_by_side": "channels_last, small images side by side"}  # where the name says too little
+LAYOUT_NAMES = {  # where the name says too little
+    "side_by_side": "channels_last, small images side by side",
+    "blocked": "in oneDNN's blocks of channels",
+}
 INSTRUCTION_SETS = {
     "AVX2": "avx2",
     "AVX512": "avx512f",

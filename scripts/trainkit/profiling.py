@@ -22,7 +22,7 @@ PARTS = {
     "loss": r"softmax|nll|cross_entropy|argmax",
     "input": r"index|randint|randperm|random_|pad|arange|grid_sampler|where|addcmul",
     "addition": r"aten::add_?$",
-    "copies and casts": r"copy|_to_copy|contiguous|clone|fill_|zero_|empty|cat",
+    "copies and casts": r"copy|_to_copy|contiguous|clone|fill_|zero_|empty|cat|to_dense|to_mkldnn",
 }
 
 

@@ -103,6 +103,17 @@ def test_warming_up_leaves_weights_buffers_and_random_states_untouched():
     assert subject.seconds.compile > 0
 
 
+def test_a_compiler_that_is_missing_is_said_in_one_line(monkeypatch, tmp_path):
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
+    monkeypatch.setattr(torch._inductor.config.cpp, "cxx", (None, "/no/such/compiler"))
+    subject = trainer(recipe(compile=True))
+    subject.model.train()
+    with pytest.raises(
+        StudyError, match=r"recipe\.compile: .*/no/such/compiler.*; install them, or say false"
+    ):
+        subject.warm_up()
+
+
 # -- Steps and epochs ------------------------------------------------------------------------------
 
 

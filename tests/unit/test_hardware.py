@@ -11,8 +11,8 @@ import psutil
 import pytest
 import torch
 
+from trainkit import blocked, hardware, lease, precision, side_by_side
 from trainkit import device as devices
-from trainkit import hardware, lease, precision, side_by_side
 from trainkit import limits as process_limits
 from trainkit.config import load_study
 from trainkit.device import Numerics
@@ -144,6 +144,19 @@ def test_a_run_takes_what_was_measured_for_its_family_unless_the_recipe_says_oth
     assert devices.numerics(spec.model_copy(update={"recipe": recipe}), {"precision": FOUND}) == Numerics()
 
 
+def test_a_recipe_that_asks_for_blocks_gets_them_or_an_error():
+    study = load_study(ROOT, {"preset": "smoke"})
+    for name, fits in (("cifar10-resnet", True), ("cifar10-equal-params-fasternet", False)):
+        spec = study.run_spec(name)
+        recipe = spec.recipe.model_copy(update={"precision": "float32", "layout": "blocked"})
+        spec = spec.model_copy(update={"recipe": recipe})
+        if fits:
+            assert devices.numerics(spec, {"precision": FOUND}) == Numerics("float32", "blocked")
+        else:
+            with pytest.raises(StudyError, match=r"cifar10-equal-params-fasternet: recipe\.layout"):
+                devices.numerics(spec, {"precision": FOUND})
+
+
 def test_every_stand_in_is_measured_in_every_precision_and_layout():
     facts = precision.measure(torch.device("cpu"))
     assert set(facts) == set(precision.STAND_INS)
@@ -153,38 +166,67 @@ def test_every_stand_in_is_measured_in_every_precision_and_layout():
             assert found["choice"] == precision.clearly_best(precisions)
             layouts = {layout: found[layout] for layout in ("channels_last", "contiguous")}
             best = precision.clearly_best(layouts)
-            if found.get("side_by_side_gain", 0) > precision.MARGIN:
+            narrow, wide = found.get("blocked_gains", (0, 0))
+            if narrow > precision.MARGIN and wide >= 1:
+                best = "blocked"
+            elif found.get("side_by_side_gain", 0) > precision.MARGIN:
                 best = "side_by_side"
             assert found["layout"] == best
 
 
 @pytest.mark.parametrize(
-    ("bfloat16", "contiguous", "rows", "expected"),
+    ("bfloat16", "contiguous", "rows", "blocks", "blocks_if_wide", "expected"),
     [
-        (2.0, 0.5, 1.5, "side_by_side"),
-        (2.0, 0.5, 1.05, "channels_last"),
-        (2.0, 1.5, 1.5, "contiguous"),
-        (0.5, 0.5, 1.5, "channels_last"),
+        (2.0, 0.5, 1.5, 1.0, 1.0, "side_by_side"),
+        (2.0, 0.5, 1.05, 1.0, 1.0, "channels_last"),
+        (2.0, 1.5, 1.5, 1.0, 1.0, "contiguous"),
+        (0.5, 0.5, 1.5, 1.0, 1.0, "channels_last"),
+        (2.0, 1.15, 1.5, 1.2, 1.0, "blocked"),
+        (0.5, 0.5, 1.5, 1.2, 1.0, "blocked"),
+        (2.0, 0.5, 1.5, 1.2, 0.9, "side_by_side"),  # as where there is a matrix unit
+        (2.0, 0.5, 1.0, 1.05, 2.0, "channels_last"),
     ],
 )
-def test_small_images_are_put_side_by_side_only_where_that_was_measured_faster(
-    monkeypatch, bfloat16, contiguous, rows, expected
+def test_layouts_of_our_own_are_taken_only_where_they_were_measured_faster(
+    monkeypatch, bfloat16, contiguous, rows, blocks, blocks_if_wide, expected
 ):
     speed = {"float32": 1.0, "bfloat16": bfloat16}
     speed |= {"channels_last": 1.0, "contiguous": contiguous, "side_by_side": rows}
-    monkeypatch.setattr(
-        precision, "_rates", lambda *arguments: {(p, way): speed[p] * speed[way] for p, way in arguments[-1]}
-    )
+
+    def rates(stand_in, device, training, variants):
+        wide = stand_in is precision._wide_convolution
+        ways = speed | {"blocked": blocks_if_wide if wide else blocks}
+        return {(p, way): speed[p] * ways[way] for p, way in variants}
+
+    monkeypatch.setattr(precision, "_rates", rates)
+    monkeypatch.setattr(blocked, "available", lambda dtype: True)
     facts = precision.measure(torch.device("cpu"))
     assert facts["convolution"]["training"]["layout"] == expected
-    assert all(facts[family]["training"]["layout"] != "side_by_side" for family in ("linear", "depthwise"))
+    own = ("side_by_side", "blocked")
+    assert all(facts[family]["training"]["layout"] not in own for family in ("linear", "depthwise"))
+    assert facts["convolution"]["inference"]["layout"] not in own
+
+
+def test_blocks_are_not_tried_where_onednn_cannot_have_them(monkeypatch):
+    monkeypatch.setattr(blocked, "available", lambda dtype: False)
+    tried = []
+    original = precision._rates
+    monkeypatch.setattr(precision, "_rates", lambda *a: tried.extend(a[-1]) or original(*a))
+    precision.measure(torch.device("cpu"))
+    assert "blocked" not in {layout for _, layout in tried}
 
 
 def test_a_network_is_laid_out_as_was_measured():
     model = build(ResNet(name="resnet", depth=8, width=64), (32, 32, 3), 10)
-    for layout, number in (("channels_last", 0), ("contiguous", 0), ("side_by_side", 2)):
+    kinds = (side_by_side.Conv2d, blocked.Conv2d)
+    for layout, numbers in (
+        ("channels_last", [0, 0]),
+        ("contiguous", [0, 0]),
+        ("side_by_side", [2, 0]),
+        ("blocked", [0, 7]),
+    ):
         laid = Numerics(layout=layout).lay_out(copy.deepcopy(model))
-        assert sum(isinstance(m, side_by_side.Conv2d) for m in laid.modules()) == number
+        assert [sum(isinstance(m, kind) for m in laid.modules()) for kind in kinds] == numbers
 
 
 def test_contiguous_memory_is_taken_only_where_it_is_clearly_faster():

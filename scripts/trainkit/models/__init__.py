@@ -28,7 +28,8 @@ def module(name: str) -> "ModuleType":
     """The file of an architecture.
 
     Besides ``build`` it says its ``FAMILY``: which of the stand-ins in ``precision.py`` tells
-    whether bfloat16 makes it faster on a machine.
+    whether bfloat16 makes it faster on a machine. ``BLOCKED`` it has, and true, if its feature maps can stay
+    in oneDNN's blocks (``blocked.py``).
     """
     return importlib.import_module(f"trainkit.models.{name}")
 

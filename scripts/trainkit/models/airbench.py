@@ -12,9 +12,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainkit.blocked import dense
 from trainkit.spec import Airbench
 
 FAMILY = "convolution"
+BLOCKED = True
 PATCH = 2  # pixels a side of the patches that are whitened
 LOGIT_SCALE = 1 / 9
 
@@ -30,7 +32,7 @@ class Block(nn.Module):
         self.bn2 = batch_norm(outputs)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = F.gelu(self.bn1(F.max_pool2d(self.conv1(x), 2)))
+        x = F.gelu(self.bn1(F.max_pool2d(self.conv1(x), 2, 2)))
         return F.gelu(self.bn2(self.conv2(x)))
 
 
@@ -49,7 +51,7 @@ class Network(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.blocks(F.gelu(self.whitening(x)))
-        return LOGIT_SCALE * self.head(x.amax((2, 3)))
+        return LOGIT_SCALE * self.head(dense(x).amax((2, 3)))
 
     @torch.no_grad()
     def initialise(self, images: Tensor) -> None:

@@ -10,6 +10,7 @@ from trainkit.errors import StudyError
 from trainkit.spec import ConvNet
 
 FAMILY = "convolution"
+BLOCKED = True
 
 
 def build(options: ConvNet, shape: tuple[int, int, int], classes: int) -> nn.Module:

@@ -10,9 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainkit.blocked import through
 from trainkit.spec import RepVGG
 
 FAMILY = "convolution"
+BLOCKED = True
 
 
 class RepVGGBlock(nn.Module):
@@ -27,7 +29,8 @@ class RepVGGBlock(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         # Not as the convolution's own stride: with 3 channels oneDNN never ends its gradient on AVX2.
-        out = self.rbr_dense(x) + self.rbr_1x1(x[..., :: self.stride, :: self.stride])
+        pixels = x if self.stride == 1 else through(lambda x: x[..., :: self.stride, :: self.stride], x)
+        out = self.rbr_dense(x) + self.rbr_1x1(pixels)
         if self.rbr_identity is not None:
             out = out + self.rbr_identity(x)
         return F.relu(out, inplace=True)

@@ -10,9 +10,11 @@ channels, no parameters) and B (18, 34: a 1x1 convolution where the shape change
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from trainkit.blocked import through
 from trainkit.spec import ResNet
 
 FAMILY = "convolution"
+BLOCKED = True
 IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
@@ -24,7 +26,7 @@ class ShortcutA(nn.Module):
         self.new_channels = new_channels
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.new_channels))
+        return through(lambda x: F.pad(x[:, :, ::2, ::2], (0, 0, 0, 0, 0, self.new_channels)), x)
 
 
 class BasicBlock(nn.Module):

@@ -1,0 +1,112 @@
+"""Networks in oneDNN's blocks compute what they compute in PyTorch's own layouts."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from trainkit import blocked, device, memory, models, profiling
+from trainkit.device import Numerics
+from trainkit.spec import Airbench, ConvNet, FasterNet, RepVGG, ResNet
+
+CPU = torch.device("cpu")
+NETWORKS = [
+    ResNet(name="resnet", depth=8),
+    ResNet(name="resnet", depth=18, width=16, stem_stride=2),
+    ConvNet(name="convnet", stages=[[16, 32], [48]], stem_kernel=5, stem_stride=2, dropout=0.2),
+    Airbench(name="airbench", widths=[16, 32, 32]),
+    Airbench(name="airbench", widths=[16, 32, 32], whiten=False),
+    RepVGG(name="repvgg", depths=[2, 1, 1], widths=[16, 32, 48], stem_stride=2),
+]
+
+
+def both(options, seed=0):
+    """A network in contiguous memory and the same in blocks, images for them, and their answers."""
+    torch.manual_seed(seed)
+    x, y = torch.randn(8, 3, 32, 32), torch.randint(0, 10, (8,))
+    plain = models.build(options, (32, 32, 3), 10)
+    if isinstance(plain, models.NeedsImages):
+        plain.initialise(x)
+    return plain, Numerics(layout="blocked").lay_out(copy.deepcopy(plain)), x, y
+
+
+def loss(network, x, y, precision="float32"):
+    torch.manual_seed(1)  # for dropout
+    with device.autocast(CPU, precision):
+        return F.cross_entropy(network(x).float(), y)
+
+
+@pytest.mark.parametrize("options", NETWORKS, ids=lambda options: options.name)
+def test_loss_gradients_statistics_and_evaluation_are_the_same(options):
+    plain, other, x, y = both(options)
+    assert any(isinstance(module, blocked.Conv2d) for module in other.modules())
+    assert not any(isinstance(module, blocked.Conv2d) for module in plain.modules())
+    expected, found = loss(plain, x, y), loss(other, x, y)
+    assert torch.allclose(found, expected, atol=1e-5)
+    expected.backward()
+    found.backward()
+    for a, b in zip(plain.parameters(), other.parameters(), strict=True):
+        assert (a.grad is None) == (b.grad is None)
+        if a.grad is not None:
+            assert torch.allclose(b.grad, a.grad, rtol=1e-3, atol=1e-4)
+    assert plain.state_dict().keys() == other.state_dict().keys()
+    for key, value in plain.state_dict().items():
+        assert torch.allclose(other.state_dict()[key], value, atol=1e-4), key
+    with torch.inference_mode():
+        assert torch.allclose(loss(other.eval(), x, y), loss(plain.eval(), x, y), atol=1e-4)
+
+
+@pytest.mark.skipif(not blocked.available(torch.bfloat16), reason="this CPU has no AVX512")
+@pytest.mark.parametrize("options", NETWORKS, ids=lambda options: options.name)
+def test_bfloat16_rounds_no_worse_than_in_contiguous_memory(options):
+    plain, other, x, y = both(options)
+    exact = copy.deepcopy(plain)
+    loss(exact, x, y).backward()
+    loss(plain, x, y, "bfloat16").backward()
+    loss(other, x, y, "bfloat16").backward()
+    off = [
+        sum((p.grad - e.grad).norm() / e.grad.norm() for p, e in pairs if e.grad is not None)
+        for pairs in (zip(net.parameters(), exact.parameters(), strict=True) for net in (plain, other))
+    ]
+    assert 0 < off[1] < 1.3 * off[0]
+
+
+def test_feature_maps_stay_in_blocks_and_the_head_gets_dense_ones():
+    _, other, x, _ = both(ResNet(name="resnet", depth=8))
+    seen = {}
+    for name, module in other.named_modules():
+        module.register_forward_hook(lambda _, __, out, name=name: seen.update({name: out.is_mkldnn}))
+    other(x)
+    pool = next(name for name, module in other.named_modules() if isinstance(module, nn.AdaptiveAvgPool2d))
+    maps = {
+        name: is_blocked for name, is_blocked in seen.items() if name and int(name.split(".")[0]) < int(pool)
+    }
+    assert len(maps) > 15
+    assert all(maps.values())
+    assert not seen[pool]
+
+
+def test_memory_and_arithmetic_are_counted_as_of_plain_tensors():
+    plain, other, x, y = both(ConvNet(name="convnet", stages=[[16, 32], [64]], dropout=0.0))
+    flops = [profiling.count_flops(lambda net=net: loss(net, x, y).backward()) for net in (plain, other)]
+    assert flops[0] == flops[1]
+    kept = [memory.saved_bytes(lambda net=net: loss(net, x, y)) for net in (plain, other)]
+    assert kept[1] == pytest.approx(kept[0], rel=0.3)
+    twice = memory.saved_bytes(lambda: loss(other, torch.cat([x, x]), torch.cat([y, y])))
+    weights = sum(p.numel() * p.element_size() for p in other.parameters())
+    assert twice - kept[1] == pytest.approx(kept[1] - weights, rel=0.2)
+
+
+def test_only_networks_that_can_are_put_into_blocks():
+    chosen = Numerics("float32", "blocked")
+    assert all(device.fit(chosen, options, False) == chosen for options in NETWORKS)
+    assert device.fit(chosen, NETWORKS[0], True).layout == "channels_last"  # compiled
+    assert device.fit(chosen, FasterNet(name="fasternet"), False).layout == "channels_last"
+
+
+def test_bfloat16_without_its_instructions_is_not_put_into_blocks(monkeypatch):
+    monkeypatch.setattr(blocked, "available", lambda dtype: dtype == torch.float32)
+    for precision, layout in (("float32", "blocked"), ("bfloat16", "channels_last")):
+        assert device.fit(Numerics(precision, "blocked"), NETWORKS[0], False).layout == layout
