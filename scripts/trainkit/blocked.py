@@ -1,9 +1,9 @@
-"""Networks whose feature maps stay in oneDNN's own layout: blocks of channels.
+"""Networks whose feature maps stay in oneDNN's own layout: blocks of 8 or 16 channels.
 
-On a CPU without a matrix unit oneDNN convolves blocks of 16 channels. A feature map in one of PyTorch's
-layouts is copied into blocks and back, for each convolution, and again for both of its gradients. Blocked
-tensors (`torch.Tensor.to_mkldnn`) save these copies, and oneDNN's BatchNorm, activations, pooling
-and addition take them too; whatever else a network does needs `dense` tensors.
+oneDNN convolves contiguous maps by copying them into blocks and back, for each convolution and again for both
+of its gradients; channels_last ones without copies. Blocked tensors (`torch.Tensor.to_mkldnn`) need none, and
+oneDNN also does what stands between: BatchNorm (affine, of maps), ReLU, GELU, max-pooling and addition.
+Whatever else a network does needs `dense` tensors. Which is fastest, the hardware capture measures.
 """
 
 from collections.abc import Callable
@@ -55,9 +55,12 @@ def use(model: nn.Module) -> None:
     Raises `StudyError` on a GPU.
     """
     if any(parameter.device.type != "cpu" for parameter in model.parameters()):
-        raise StudyError("recipe.layout: blocked is a layout for CPUs; choose another one, or auto")
+        raise StudyError(
+            "recipe.layout: blocked is for CPUs; choose another one. Where it says auto, the study's "
+            "hardware.json was measured on a CPU: remove it, and it will be measured on this GPU"
+        )
     for module in model.modules():
-        if type(module) is nn.Conv2d:
+        if type(module) is nn.Conv2d and module.padding_mode == "zeros" and isinstance(module.padding, tuple):
             module.__class__ = Conv2d
-        elif isinstance(module, DENSE_LAYERS):
+        elif isinstance(module, (*DENSE_LAYERS, nn.Conv2d)):
             module.register_forward_pre_hook(lambda _, inputs: dense(inputs[0]))

@@ -119,36 +119,41 @@ def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
     if isinstance(spec, FeatureSpec):
         return measured(spec.model, hardware, "inference")
     recipe = spec.recipe
-    found = of_family("linear" if spec.frozen else models.module(spec.model.name).FAMILY, hardware)
+    model = spec.model
+    found = (
+        of_family("linear", hardware) if spec.frozen else measured(model, hardware, compile=recipe.compile)
+    )
     chosen = {key: getattr(recipe, key) for key in ("precision", "layout")}
     found = replace(found, **{key: value for key, value in chosen.items() if value != "auto"})
-    fitting = fit(found, spec.model, recipe.compile)
-    if recipe.layout == BLOCKED != fitting.layout:
+    if found.layout == BLOCKED and not can_block(model, found.precision, recipe.compile):
+        if recipe.layout == "auto":
+            return replace(found, layout=CHANNELS_LAST)
         raise StudyError(
-            f"{spec.name}: recipe.layout: {spec.model.name} cannot train in blocks here: that takes one of "
-            "the convolutional networks, a CPU with AVX512 for bfloat16, and no recipe.compile; say auto"
+            f"{spec.name}: recipe.layout: {model.name} cannot train in blocks here; that takes a ResNet, "
+            "ConvNet, RepVGG or airbench, no recipe.compile, and for bfloat16 a CPU with AVX512; say auto"
         )
-    return fitting
+    return found
 
 
 def measured(
     model: Model, hardware: dict[str, Any], use: str = "training", compile: bool = False
 ) -> Numerics:
     """What was measured fastest for networks of a model's family, in training or inference."""
-    return fit(of_family(models.module(model.name).FAMILY, hardware, use), model, compile)
-
-
-def fit(numerics: Numerics, model: Model, compile: bool) -> Numerics:
-    """The same, but in channels_last memory where this network cannot compute in oneDNN's blocks."""
-    able = getattr(models.module(model.name), "BLOCKED", False) and not compile
-    if numerics.layout != BLOCKED or (able and blocked.available(getattr(torch, numerics.precision))):
-        return numerics
-    return replace(numerics, layout=CHANNELS_LAST)
+    family = models.module(model.name).FAMILY
+    found = of_family(family, hardware, use)
+    blocks = hardware["precision"][family][use].get("blocked", False)
+    return replace(found, layout=BLOCKED) if blocks and can_block(model, found.precision, compile) else found
 
 
 def of_family(family: str, hardware: dict[str, Any], use: str = "training") -> Numerics:
     found = hardware["precision"][family][use]
     return Numerics(found["choice"], found["layout"])
+
+
+def can_block(model: Model, precision: Precision, compile: bool) -> bool:
+    """Whether a network can train in oneDNN's blocks, on a CPU of this kind."""
+    able = getattr(models.module(model.name), "BLOCKED", False)
+    return able and not compile and blocked.available(getattr(torch, precision))
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:

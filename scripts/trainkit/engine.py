@@ -187,12 +187,12 @@ class Trainer:
         try:
             self.loss(first(slice(count)))[0].backward()
         except Exception as error:
-            if not self.recipe.compile:
+            if not self.recipe.compile or isinstance(error, torch.OutOfMemoryError):
                 raise
-            said = str(error).strip().splitlines()[0]
+            said = (str(error).strip() or repr(error)).splitlines()[0]
             raise StudyError(
-                f"recipe.compile: torch.compile failed ({said}). It needs a C++ compiler and Python's "
-                "headers (Debian: g++ and python3-dev); install them, or say false"
+                f"recipe.compile: torch.compile failed: {said}. Say false, or where a compiler or "
+                "Python's headers are missing, install them (Debian: g++ and python3-dev)"
             ) from error
         self.optimizer.zero_grad(set_to_none=True)
         with torch.no_grad():

@@ -16,7 +16,7 @@ from trainkit.limits import limits, read_int, to_int
 
 LAYOUT_NAMES = {  # where the name says too little
     "side_by_side": "channels_last, small images side by side",
-    "blocked": "in oneDNN's blocks of channels",
+    "blocked": "in oneDNN's blocks where a network can",
 }
 INSTRUCTION_SETS = {
     "AVX2": "avx2",
@@ -202,11 +202,12 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
     for family, measured in hardware["precision"].items():
         training = measured["training"]
         gain = training["bfloat16"] / training["float32"]
+        layout = "blocked" if training.get("blocked") else training["layout"]
         rows.append(
             (
                 f"Precision, {family}",
                 f"{training['choice']} (bfloat16 trains {gain:.2f} times as fast as float32), "
-                f"{LAYOUT_NAMES.get(training['layout'], training['layout'])}",
+                f"{LAYOUT_NAMES.get(layout, layout)}",
             )
         )
     return rows

@@ -61,16 +61,31 @@ def test_loss_gradients_statistics_and_evaluation_are_the_same(options):
 @pytest.mark.skipif(not blocked.available(torch.bfloat16), reason="this CPU has no AVX512")
 @pytest.mark.parametrize("options", NETWORKS, ids=lambda options: options.name)
 def test_bfloat16_rounds_no_worse_than_in_contiguous_memory(options):
-    plain, other, x, y = both(options)
-    exact = copy.deepcopy(plain)
-    loss(exact, x, y).backward()
-    loss(plain, x, y, "bfloat16").backward()
-    loss(other, x, y, "bfloat16").backward()
-    off = [
-        sum((p.grad - e.grad).norm() / e.grad.norm() for p, e in pairs if e.grad is not None)
-        for pairs in (zip(net.parameters(), exact.parameters(), strict=True) for net in (plain, other))
+    off = {"contiguous": 0.0, "blocked": 0.0}
+    for seed in range(3):
+        plain, other, x, y = both(options, seed)
+        exact = copy.deepcopy(plain)
+        loss(exact, x, y).backward()
+        for layout, network in (("contiguous", plain), ("blocked", other)):
+            loss(network, x, y, "bfloat16").backward()
+            for p, e in zip(network.parameters(), exact.parameters(), strict=True):
+                if e.grad is not None:
+                    off[layout] += ((p.grad - e.grad).norm() / e.grad.norm()).item()
+    assert 0 < off["blocked"] < 1.5 * off["contiguous"]
+
+
+def test_a_convolution_that_pads_otherwise_gets_dense_maps_and_stays_as_it_is():
+    torch.manual_seed(0)
+    layers = [
+        nn.Conv2d(3, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1, padding_mode="reflect"),
     ]
-    assert 0 < off[1] < 1.3 * off[0]
+    plain = nn.Sequential(*layers, nn.ReLU(), nn.Conv2d(16, 8, 3, padding="same"), nn.Flatten())
+    other, x = copy.deepcopy(plain), torch.randn(2, 3, 8, 8)
+    blocked.use(other)
+    assert [isinstance(other[place], blocked.Conv2d) for place in (0, 2, 4)] == [True, False, False]
+    assert torch.allclose(other(x), plain(x), atol=1e-5)
 
 
 def test_feature_maps_stay_in_blocks_and_the_head_gets_dense_ones():
@@ -99,14 +114,21 @@ def test_memory_and_arithmetic_are_counted_as_of_plain_tensors():
     assert twice - kept[1] == pytest.approx(kept[1] - weights, rel=0.2)
 
 
+def found(blocks, choice="float32"):
+    """A hardware capture that found blocks to be faster, or not, and contiguous memory otherwise."""
+    training = {"choice": choice, "layout": "contiguous", "blocked": blocks}
+    return {"precision": {"convolution": {"training": training}}}
+
+
 def test_only_networks_that_can_are_put_into_blocks():
-    chosen = Numerics("float32", "blocked")
-    assert all(device.fit(chosen, options, False) == chosen for options in NETWORKS)
-    assert device.fit(chosen, NETWORKS[0], True).layout == "channels_last"  # compiled
-    assert device.fit(chosen, FasterNet(name="fasternet"), False).layout == "channels_last"
+    for options in NETWORKS:
+        assert device.measured(options, found(True)).layout == "blocked"
+        assert device.measured(options, found(False)).layout == "contiguous"
+        assert device.measured(options, found(True), compile=True).layout == "contiguous"
+    assert device.measured(FasterNet(name="fasternet"), found(True)).layout == "contiguous"
 
 
 def test_bfloat16_without_its_instructions_is_not_put_into_blocks(monkeypatch):
     monkeypatch.setattr(blocked, "available", lambda dtype: dtype == torch.float32)
-    for precision, layout in (("float32", "blocked"), ("bfloat16", "channels_last")):
-        assert device.fit(Numerics(precision, "blocked"), NETWORKS[0], False).layout == layout
+    for precision, layout in (("float32", "blocked"), ("bfloat16", "contiguous")):
+        assert device.measured(NETWORKS[0], found(True, precision)).layout == layout

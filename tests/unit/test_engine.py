@@ -109,7 +109,7 @@ def test_a_compiler_that_is_missing_is_said_in_one_line(monkeypatch, tmp_path):
     subject = trainer(recipe(compile=True))
     subject.model.train()
     with pytest.raises(
-        StudyError, match=r"recipe\.compile: .*/no/such/compiler.*; install them, or say false"
+        StudyError, match=r"recipe\.compile: .*/no/such/compiler.*install them \(Debian: g\+\+"
     ):
         subject.warm_up()
 
