@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +20,11 @@ pytestmark = pytest.mark.slow
 KILLS = 20
 # Trainings that are long enough to be hit more than once each.
 LONG = """
-  killed: {like: mnist-convnet, title: Killed, recipe: {epochs: 60}}
+  killed: {like: mnist-convnet, title: Killed, recipe: {epochs: 150}}
   killed-augmented:
     like: mnist-convnet-augmented
     title: Killed, augmented
-    recipe: {epochs: 40, optimizer: {lookahead: {k: 5, momentum: pullback}}}
+    recipe: {epochs: 100, optimizer: {lookahead: {k: 5, momentum: pullback}}}
 """
 # Of a record, what the clock, the kernel or an interruption decides.
 PASSING = {"seconds", "peak_memory_mb", "finished", "resumed", "start"}
@@ -64,15 +65,22 @@ def remove_what_comes_of_runs(results: Path) -> None:
             path.unlink()
 
 
-def with_longer_trainings(project: Project) -> list[Path]:
-    """Add the long trainings to the study, and train them once without interruption."""
+def with_longer_trainings(project: Project) -> tuple[list[Path], float, float]:
+    """Add the long trainings to the study, and train them once without interruption.
+
+    Their records, and the seconds after which such a call trains and ends.
+    """
     preset = project.folder / "config/presets/smoke.yaml"
     preset.write_text(preset.read_text() + LONG)
     names = [line.strip().partition(":")[0] for line in LONG.splitlines() if line.startswith("  killed")]
     records = [project.results / "runs" / name / "seed-0" / "record.json" for name in names]
+    began = time.monotonic()
     project.snakemake(*(str(path.relative_to(project.folder)) for path in records))
+    ends = time.monotonic() - began
+    trains = ends - sum(json.loads(path.read_text())["seconds"]["total"] for path in records)
     whole = project.folder / "whole"
-    return [shutil.copytree(path.parent, whole / path.parents[1].name) / path.name for path in records]
+    copies = [shutil.copytree(path.parent, whole / path.parents[1].name) / path.name for path in records]
+    return copies, trains, ends
 
 
 def kept(record: Path) -> dict[str, Any]:
@@ -87,12 +95,13 @@ def test_a_study_killed_twenty_times_ends_in_the_same_records(smoke: Project, ed
     dice = random.Random(20)
     runs = editable.results / "runs"
     expected_records = sorted((smoke.results / "runs").glob("*/seed-*/record.json"))
-    expected_records += with_longer_trainings(editable)
+    long_records, trains, ends = with_longer_trainings(editable)
+    expected_records += long_records
     remove_all_but_measurements(editable.results)
     long = [f"results/smoke/runs/{name}/seed-0/record.json" for name in ("killed", "killed-augmented")]
     kills = 0
     while kills < KILLS // 2:  # in the middle of a long training, mostly
-        kills += killed(start(editable, *long), dice.uniform(6, 14), dice)
+        kills += killed(start(editable, *long), dice.uniform(trains, ends), dice)
         if all((editable.folder / path).exists() for path in long):
             break
     while kills < KILLS:  # anywhere in the study
