@@ -118,16 +118,14 @@ def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
     """Precision and layout of a run: the recipe's, or those measured faster on this machine."""
     if isinstance(spec, FeatureSpec):
         return measured(spec.model, hardware, "inference")
-    recipe = spec.recipe
-    model = spec.model
-    found = (
-        of_family("linear", hardware) if spec.frozen else measured(model, hardware, compile=recipe.compile)
-    )
+    recipe, model = spec.recipe, spec.model
+    if spec.frozen:
+        found = of_family("linear", hardware)
+    else:
+        found = measured(model, hardware, precision=recipe.precision, compile=recipe.compile)
     chosen = {key: getattr(recipe, key) for key in ("precision", "layout")}
     found = replace(found, **{key: value for key, value in chosen.items() if value != "auto"})
     if found.layout == BLOCKED and not can_block(model, found.precision, recipe.compile):
-        if recipe.layout == "auto":
-            return replace(found, layout=CHANNELS_LAST)
         raise StudyError(
             f"{spec.name}: recipe.layout: {model.name} cannot train in blocks here; that takes a ResNet, "
             "ConvNet, RepVGG or airbench, no recipe.compile, and for bfloat16 a CPU with AVX512; say auto"
@@ -136,13 +134,22 @@ def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
 
 
 def measured(
-    model: Model, hardware: dict[str, Any], use: str = "training", compile: bool = False
+    model: Model,
+    hardware: dict[str, Any],
+    use: str = "training",
+    precision: Precision = "auto",
+    compile: bool = False,
 ) -> Numerics:
-    """What was measured fastest for networks of a model's family, in training or inference."""
+    """What was measured fastest for networks of a model's family, in training or inference.
+
+    ``precision`` and ``compile`` are the recipe's: not in each of them a network can compute in blocks.
+    """
     family = models.module(model.name).FAMILY
     found = of_family(family, hardware, use)
     blocks = hardware["precision"][family][use].get("blocked", False)
-    return replace(found, layout=BLOCKED) if blocks and can_block(model, found.precision, compile) else found
+    if blocks and can_block(model, found.precision if precision == "auto" else precision, compile):
+        return replace(found, layout=BLOCKED)
+    return found
 
 
 def of_family(family: str, hardware: dict[str, Any], use: str = "training") -> Numerics:

@@ -10,7 +10,6 @@ editing an architecture does not change what is measured.
 import copy
 import math
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 import torch
@@ -139,13 +138,16 @@ def _try_own_layouts(device: torch.device, found: dict[str, Any]) -> None:
             found["layout"] = SIDE_BY_SIDE
     if not blocked.available(getattr(torch, choice)):
         return
-    with suppress(RuntimeError):  # oneDNN has no such kernels here
+    try:
         narrow = rates(_convolution, CHANNELS_LAST, CONTIGUOUS, BLOCKED)
         wide = rates(_wide_convolution, found["layout"], BLOCKED)
-        gains = narrow[BLOCKED] / narrow[CHANNELS_LAST], wide[BLOCKED] / wide[found["layout"]]
-        found["blocked_gains"] = [round(gain, 2) for gain in gains]
-        fastest = narrow[BLOCKED] >= narrow[CONTIGUOUS]
-        found["blocked"] = fastest and gains[0] > MARGIN and gains[1] > 1 / MARGIN
+    except RuntimeError as error:  # oneDNN has no such kernels here
+        found["blocked_error"] = str(error)
+        return
+    gains = narrow[BLOCKED] / narrow[CHANNELS_LAST], wide[BLOCKED] / wide[found["layout"]]
+    found["blocked_gains"] = [round(gain, 2) for gain in gains]
+    fastest = narrow[BLOCKED] >= narrow[CONTIGUOUS]
+    found["blocked"] = fastest and gains[0] > MARGIN and gains[1] > 1 / MARGIN
 
 
 def clearly_best(rates: dict[str, float]) -> str:

@@ -132,3 +132,4 @@ def test_bfloat16_without_its_instructions_is_not_put_into_blocks(monkeypatch):
     monkeypatch.setattr(blocked, "available", lambda dtype: dtype == torch.float32)
     for precision, layout in (("float32", "blocked"), ("bfloat16", "contiguous")):
         assert device.measured(NETWORKS[0], found(True, precision)).layout == layout
+        assert device.measured(NETWORKS[0], found(True), precision=precision).layout == layout

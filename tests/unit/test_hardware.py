@@ -163,6 +163,8 @@ def test_a_recipe_that_asks_for_blocks_gets_them_or_an_error():
 def test_every_stand_in_is_measured_in_every_precision_and_layout():
     facts = precision.measure(torch.device("cpu"))
     assert set(facts) == set(precision.STAND_INS)
+    convolution = facts["convolution"]["training"]
+    assert ("blocked_gains" in convolution) == blocked.available(getattr(torch, convolution["choice"]))
     for uses in facts.values():
         for found in uses.values():
             precisions = {name: found[name] for name in ("float32", "bfloat16")}
@@ -218,7 +220,9 @@ def test_blocks_are_left_out_where_onednn_cannot_have_them(monkeypatch):
     monkeypatch.setattr(precision, "_rates", rates)
     for there in (False, True):
         monkeypatch.setattr(blocked, "available", lambda dtype, there=there: there)
-        assert "blocked" not in precision.measure(torch.device("cpu"))["convolution"]["training"]
+        found = precision.measure(torch.device("cpu"))["convolution"]["training"]
+        assert "blocked" not in found
+        assert found.get("blocked_error") == ("could not create a primitive" if there else None)
 
 
 def test_a_network_is_laid_out_as_was_measured():
