@@ -20,6 +20,7 @@ from trainkit.spec import FeatureSpec, Model, RunSpec
 
 Precision = str  # "float32" or "bfloat16"
 CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE, BLOCKED = "channels_last", "contiguous", "side_by_side", "blocked"
+CONVOLUTION, WIDE = "convolution", "wide convolution"  # families; wide: with 3x3 convolutions of 128 channels
 MEMORY_FORMATS = {
     CHANNELS_LAST: torch.channels_last,
     CONTIGUOUS: torch.contiguous_format,
@@ -144,11 +145,22 @@ def measured(
 
     ``precision`` and ``compile`` are the recipe's: not in each of them a network can compute in blocks.
     """
-    family = models.module(model.name).FAMILY
-    found = of_family(family, hardware, use)
-    blocks = hardware["precision"][family][use].get("blocked", False)
+    kind = family(model)
+    found = of_family(kind, hardware, use)
+    blocks = hardware["precision"][kind][use].get("blocked", False)
     if blocks and can_block(model, found.precision if precision == "auto" else precision, compile):
         return replace(found, layout=BLOCKED)
+    return found
+
+
+def family(model: Model) -> str:
+    """Which of the stand-ins in ``precision.py`` tells what is fastest for a network."""
+    found = models.module(model.name).FAMILY
+    if found == CONVOLUTION:
+        with torch.device("meta"):
+            network = models.build(model, (32, 32, 3), 10)
+        if any(side_by_side.gains(module) for module in network.modules()):
+            return WIDE
     return found
 
 

@@ -16,7 +16,17 @@ import torch
 from torch import Tensor, nn
 
 from trainkit import blocked
-from trainkit.device import BLOCKED, CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE, Clock, Numerics, autocast
+from trainkit.device import (
+    BLOCKED,
+    CHANNELS_LAST,
+    CONTIGUOUS,
+    CONVOLUTION,
+    SIDE_BY_SIDE,
+    WIDE,
+    Clock,
+    Numerics,
+    autocast,
+)
 
 # Images: on a GPU so many that its kernels take longer than it takes to launch them.
 BATCH = {"cpu": 128, "cuda": 4096}
@@ -48,7 +58,7 @@ def _convolution(batch: int) -> tuple[nn.Module, Tensor]:
 
 
 def _wide_convolution(batch: int) -> tuple[nn.Module, Tensor]:
-    """The last stages of a wide network, 8 and 4 pixels a side; each image takes much longer."""
+    """The last stages of a wide network, 8 and 4 pixels a side; fewer images, as they take longer."""
     network = _convolutions((128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 256, 1))
     return network, torch.randn(batch // 4, 128, 8, 8)
 
@@ -87,7 +97,8 @@ def _convnext(batch: int) -> tuple[nn.Module, Tensor]:
 
 STAND_INS = {
     "linear": _linear,
-    "convolution": _convolution,
+    CONVOLUTION: _convolution,
+    WIDE: _wide_convolution,
     "depthwise": _depthwise,
     "convnext": _convnext,
 }
@@ -97,7 +108,7 @@ def measure(device: torch.device) -> dict[str, Any]:
     """For each family, training and inference: images a second by precision, and the choices.
 
     Each precision is tried in channels_last memory, then the faster one in contiguous memory too, and where
-    a CPU trains convolutions, in oneDNN's blocks and, in bfloat16, with small images side by side.
+    a CPU trains convolutions, in oneDNN's blocks and, wide ones in bfloat16, with small images side by side.
     """
     facts = {}
     for family, stand_in in STAND_INS.items():
@@ -114,40 +125,32 @@ def measure(device: torch.device) -> dict[str, Any]:
                 "layout": clearly_best(both),
             }
     if device.type == "cpu":
-        _try_own_layouts(device, facts["convolution"]["training"])
+        for family in (CONVOLUTION, WIDE):
+            _try_own_layouts(family, device, facts[family]["training"])
     return facts
 
 
-def _try_own_layouts(device: torch.device, found: dict[str, Any]) -> None:
+def _try_own_layouts(family: str, device: torch.device, found: dict[str, Any]) -> None:
     """Try the layouts that PyTorch has not for convolutions in training on a CPU.
 
-    ``layout`` becomes side_by_side where rows of small images are clearly faster for the wide stand-in.
-    ``blocked`` says whether networks that can should compute in oneDNN's blocks: clearly faster than in
-    channels_last for the narrow stand-in, no slower than in contiguous memory, which is copied into blocks,
-    and not clearly slower than otherwise for the wide one.
+    ``layout`` becomes side_by_side where rows of small images are clearly faster. ``blocked`` says whether
+    oneDNN's blocks are faster than ``layout``, for the networks that can compute in them.
     """
-    choice = found["choice"]
 
-    def rates(stand_in: StandIn, *layouts: str) -> dict[str, float]:
-        return _layout_rates(stand_in, device, True, choice, layouts)
+    def rate_over(layout: str, other: str) -> float:
+        rates = _layout_rates(STAND_INS[family], device, True, found["choice"], (other, layout))
+        return round(rates[layout] / rates[other], 2)
 
-    if (choice, found["layout"]) == ("bfloat16", CHANNELS_LAST):
-        wide = rates(_wide_convolution, CHANNELS_LAST, SIDE_BY_SIDE)
-        found["side_by_side_gain"] = round(wide[SIDE_BY_SIDE] / wide[CHANNELS_LAST], 2)
+    if (family, found["choice"], found["layout"]) == (WIDE, "bfloat16", CHANNELS_LAST):
+        found["side_by_side_gain"] = rate_over(SIDE_BY_SIDE, CHANNELS_LAST)
         if found["side_by_side_gain"] > MARGIN:
             found["layout"] = SIDE_BY_SIDE
-    if not blocked.available(getattr(torch, choice)):
-        return
-    try:
-        narrow = rates(_convolution, CHANNELS_LAST, CONTIGUOUS, BLOCKED)
-        wide = rates(_wide_convolution, found["layout"], BLOCKED)
-    except RuntimeError as error:  # oneDNN has no such kernels here
-        found["blocked_error"] = str(error)
-        return
-    gains = narrow[BLOCKED] / narrow[CHANNELS_LAST], wide[BLOCKED] / wide[found["layout"]]
-    found["blocked_gains"] = [round(gain, 2) for gain in gains]
-    fastest = narrow[BLOCKED] >= narrow[CONTIGUOUS]
-    found["blocked"] = fastest and gains[0] > MARGIN and gains[1] > 1 / MARGIN
+    if blocked.available(getattr(torch, found["choice"])):
+        try:
+            found["blocked_gain"] = rate_over(BLOCKED, found["layout"])
+            found["blocked"] = found["blocked_gain"] > 1
+        except RuntimeError as error:  # oneDNN has no such kernels here
+            found["blocked_error"] = str(error)
 
 
 def clearly_best(rates: dict[str, float]) -> str:

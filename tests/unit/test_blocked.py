@@ -117,7 +117,7 @@ def test_memory_and_arithmetic_are_counted_as_of_plain_tensors():
 def found(blocks, choice="float32"):
     """A hardware capture that found blocks to be faster, or not, and contiguous memory otherwise."""
     training = {"choice": choice, "layout": "contiguous", "blocked": blocks}
-    return {"precision": {"convolution": {"training": training}}}
+    return {"precision": {family: {"training": training} for family in (device.CONVOLUTION, device.WIDE)}}
 
 
 def test_only_networks_that_can_are_put_into_blocks():

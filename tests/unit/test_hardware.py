@@ -18,7 +18,7 @@ from trainkit.config import load_study
 from trainkit.device import Numerics
 from trainkit.errors import StudyError
 from trainkit.models import build
-from trainkit.spec import ResNet
+from trainkit.spec import Dense, ResNet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -132,7 +132,7 @@ FOUND = {
         "training": {"choice": "bfloat16", "layout": "contiguous"},
         "inference": {"choice": "float32", "layout": "channels_last"},
     }
-    for family in ("convolution", "linear")
+    for family in (devices.CONVOLUTION, devices.WIDE, "linear")
 }
 
 
@@ -163,8 +163,9 @@ def test_a_recipe_that_asks_for_blocks_gets_them_or_an_error():
 def test_every_stand_in_is_measured_in_every_precision_and_layout():
     facts = precision.measure(torch.device("cpu"))
     assert set(facts) == set(precision.STAND_INS)
-    convolution = facts["convolution"]["training"]
-    assert ("blocked_gains" in convolution) == blocked.available(getattr(torch, convolution["choice"]))
+    for family in (devices.CONVOLUTION, devices.WIDE):
+        convolution = facts[family]["training"]
+        assert ("blocked_gain" in convolution) == blocked.available(getattr(torch, convolution["choice"]))
     for uses in facts.values():
         for found in uses.values():
             precisions = {name: found[name] for name in ("float32", "bfloat16")}
@@ -177,38 +178,52 @@ def test_every_stand_in_is_measured_in_every_precision_and_layout():
 
 
 @pytest.mark.parametrize(
-    ("bfloat16", "contiguous", "rows", "blocks", "blocks_if_wide", "layout", "in_blocks"),
+    ("bfloat16", "contiguous", "rows", "blocks", "layout", "in_blocks"),
     [
-        (2.0, 0.5, 1.5, 1.0, 1.0, "side_by_side", False),
-        (2.0, 0.5, 1.05, 1.0, 1.0, "channels_last", False),
-        (2.0, 1.5, 1.5, 1.0, 1.5, "contiguous", False),
-        (0.5, 0.5, 1.5, 1.0, 1.0, "channels_last", False),
-        (2.0, 1.15, 1.5, 1.2, 1.15, "contiguous", True),
-        (2.0, 1.5, 1.5, 1.2, 1.5, "contiguous", False),  # slower than contiguous
-        (0.5, 0.5, 1.5, 1.2, 1.0, "channels_last", True),
-        (2.0, 0.5, 1.0, 1.2, 0.95, "channels_last", True),  # as fast, for all that can be told
-        (2.0, 0.5, 1.5, 1.2, 1.0, "side_by_side", False),  # as where there is a matrix unit
-        (2.0, 0.5, 1.0, 1.05, 2.0, "channels_last", False),
+        (2.0, 0.5, 1.5, 1.0, "side_by_side", False),
+        (2.0, 0.5, 1.5, 1.6, "side_by_side", True),
+        (2.0, 0.5, 1.05, 1.0, "channels_last", False),
+        (2.0, 0.5, 1.05, 1.02, "channels_last", True),
+        (2.0, 1.5, 1.6, 1.2, "contiguous", False),  # rows are not tried, blocks are slower
+        (2.0, 1.15, 1.5, 1.2, "contiguous", True),
+        (0.5, 0.5, 1.5, 1.0, "channels_last", False),  # rows are for bfloat16
+        (0.5, 0.5, 1.5, 1.2, "channels_last", True),
     ],
 )
 def test_layouts_of_our_own_are_taken_only_where_they_were_measured_faster(
-    monkeypatch, bfloat16, contiguous, rows, blocks, blocks_if_wide, layout, in_blocks
+    monkeypatch, bfloat16, contiguous, rows, blocks, layout, in_blocks
 ):
     speed = {"float32": 1.0, "bfloat16": bfloat16}
-    speed |= {"channels_last": 1.0, "contiguous": contiguous, "side_by_side": rows}
+    speed |= {"channels_last": 1.0, "contiguous": contiguous, "side_by_side": rows, "blocked": blocks}
 
     def rates(stand_in, device, training, variants):
-        wide = stand_in is precision._wide_convolution
-        ways = speed | {"blocked": blocks_if_wide if wide else blocks}
-        return {(p, way): speed[p] * ways[way] for p, way in variants}
+        if stand_in is precision._convolution:  # the narrow one, which has no rows, and is faster in blocks
+            assert not any(way == "side_by_side" for _, way in variants)
+            return {(p, way): speed[p] * {"blocked": 2.0}.get(way, 1.0) for p, way in variants}
+        return {(p, way): speed[p] * speed[way] for p, way in variants}
 
     monkeypatch.setattr(precision, "_rates", rates)
     monkeypatch.setattr(blocked, "available", lambda dtype: True)
     facts = precision.measure(torch.device("cpu"))
-    found = facts["convolution"]["training"]
+    found = facts[devices.WIDE]["training"]
     assert (found["layout"], found["blocked"]) == (layout, in_blocks)
+    narrow = facts[devices.CONVOLUTION]["training"]
+    assert (narrow["layout"], narrow["blocked"]) == ("channels_last", True)
     assert not any("blocked" in facts[family]["training"] for family in ("linear", "depthwise"))
-    assert facts["convolution"]["inference"]["layout"] not in ("side_by_side", "blocked")
+    assert facts[devices.WIDE]["inference"]["layout"] not in ("side_by_side", "blocked")
+
+
+def test_a_network_with_wide_convolutions_takes_what_was_measured_for_them():
+    narrow = ResNet(name="resnet", depth=20)
+    wide = ResNet(name="resnet", depth=18, width=64)
+    training = {"choice": "float32", "layout": "channels_last"}
+    found = {
+        family: {"training": training | {"blocked": family == devices.CONVOLUTION}}
+        for family in (devices.CONVOLUTION, devices.WIDE)
+    }
+    assert devices.measured(narrow, {"precision": found}).layout == "blocked"
+    assert devices.measured(wide, {"precision": found}).layout == "channels_last"
+    assert devices.family(Dense(name="dense")) == "linear"
 
 
 def test_blocks_are_left_out_where_onednn_cannot_have_them(monkeypatch):
@@ -221,7 +236,7 @@ def test_blocks_are_left_out_where_onednn_cannot_have_them(monkeypatch):
     for there in (False, True):
         monkeypatch.setattr(blocked, "available", lambda dtype, there=there: there)
         found = precision.measure(torch.device("cpu"))["convolution"]["training"]
-        assert "blocked" not in found
+        assert not {"blocked", "blocked_gain"} & set(found)
         assert found.get("blocked_error") == ("could not create a primitive" if there else None)
 
 

@@ -27,9 +27,9 @@ class NeedsImages(Protocol):
 def module(name: str) -> "ModuleType":
     """The file of an architecture.
 
-    Besides ``build`` it says its ``FAMILY``: which of the stand-ins in ``precision.py`` tells
-    whether bfloat16 makes it faster on a machine. ``BLOCKED`` it has, and true, if its feature maps can stay
-    in oneDNN's blocks (``blocked.py``).
+    Besides ``build`` it says its ``FAMILY``: which of the stand-ins in ``precision.py`` tells what is
+    fastest for it on a machine (``device.family`` sets wide convolutions apart). ``BLOCKED`` it has, and
+    true, if its feature maps can stay in oneDNN's blocks (``blocked.py``).
     """
     return importlib.import_module(f"trainkit.models.{name}")
 
