@@ -27,6 +27,7 @@ plt.rcParams |= {
     "legend.frameon": False,
     "font.size": 11,
 }
+CROWDED = 50  # highest over lowest of a logarithmic axis: beyond, three labels a decade touch
 CONTROL, PLAIN, LOOKAHEAD = "#555555", "#0173b2", "#de8f05"
 
 
@@ -54,7 +55,8 @@ def log_x(ax: plt.Axes) -> None:
     """A logarithmic axis with plain numbers (0.5, 10k): powers of ten are mathematics, which is off."""
     large = EngFormatter(sep="")
     ax.set_xscale("log")
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    low, high = ax.get_xlim()
+    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < CROWDED else (1, 3)))
     ax.xaxis.set_major_formatter(lambda value, _: large(value) if value >= 1 else f"{value:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
 

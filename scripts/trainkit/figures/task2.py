@@ -25,7 +25,7 @@ def baselines_history(results: Results) -> Figure:
             if drops[epoch] < 0.5 * drops[epoch - 1]:
                 axes[1, column].axvline(epoch - 0.5, color="0.6", lw=1, ls=":")
         axes[0, column].set_title(results.first(name).title, fontsize=11)
-        axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes[1, column].set_xlabel("epoch (dotted: the learning rate drops)")
     axes[0, 0].set_ylabel("loss")
     axes[1, 0].set_ylabel("accuracy, %")
