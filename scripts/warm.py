@@ -18,10 +18,17 @@ GROUPS = {
     "training": ("train.py", "calibrate.py", "compute_features.py"),
     "tables": ("make_tables.py", "make_figures.py", "make_galleries.py", "make_report.py"),
 }
-# The optimisers import torch._dynamo when the first of them is made.
+# pydantic imports its parts when they are first named, the optimisers torch._dynamo when one is made.
+PYDANTIC = ("pydantic.main", "pydantic.fields", "pydantic.functional_validators")
 PACKAGES = {
-    "training": ("torch", "torch._dynamo", "safetensors.torch", "pydantic", "psutil", "pynvml"),
-    "tables": ("torch", "safetensors.torch", "pydantic", "scipy.stats", "seaborn", "jinja2"),
+    "training": (
+        *("torch", "torch._dynamo", "torchvision.models", "safetensors.torch", "psutil", "pynvml"),
+        *PYDANTIC,
+    ),
+    "tables": (
+        *("torch", "safetensors.torch", "safetensors.numpy", "scipy.stats", "seaborn", "jinja2"),
+        *("PIL.features", "matplotlib.backends.backend_agg", *PYDANTIC),
+    ),
 }
 FORWARDED = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
 READ_AT_START = ("PYTHON", "LD_", "GLIBC_", "MALLOC_")  # variables that work on a starting process alone

@@ -226,3 +226,28 @@ def test_a_training_has_the_same_bits_threads_and_memory(root: Path, tmp_path: P
     assert first[1] and second[1]
     assert first[2:4] == second[2:4] == cold[2:4]
     assert second[4] == pytest.approx(cold[4], rel=0.1)
+
+
+IMPORTED = """
+import importlib, runpy, sys
+sys.path.insert(0, "scripts")
+import warm
+for package in warm.PACKAGES[sys.argv[1]]:
+    importlib.import_module(package)
+before = set(sys.modules)
+for program in warm.GROUPS[sys.argv[1]]:
+    if program != "make_report.py":  # the last of all, once a call, by packages that nothing else needs
+        runpy.run_path(f"scripts/{program}")
+if sys.argv[1] == "training":
+    import trainkit.models.efficientnet_lite0
+ours = ("trainkit", *(program.removesuffix(".py") for program in warm.GROUPS[sys.argv[1]]))
+print(*sorted(name for name in set(sys.modules) - before if name.split(".")[0] not in ours))
+"""
+
+
+@pytest.mark.parametrize("group", ["training", "tables"])
+def test_servers_import_all_that_their_programs_do(root: Path, group: str):
+    result = subprocess.run(
+        [sys.executable, "-c", IMPORTED, group], cwd=root, capture_output=True, text=True, check=True
+    )
+    assert result.stdout.split() == ["pydantic.plugin._loader"]  # which runs as the first model is defined
