@@ -146,12 +146,11 @@ class Project(Measured):
         workload = Workload.model_validate_json(args.workload)
         hardware = read_json(args.hardware)
         self.device = devices.acquire(args.threads, False, hardware)
-        numerics = (
+        self.numerics = (
             devices.measured(workload.model, hardware, compile=workload.compile)
             if workload.model
             else Numerics()
         )
-        self.precision = numerics.precision
         images, evaluated = load(args.data, workload)
         generator = torch.Generator(self.device).manual_seed(0)
         mean, std = datasets.MEAN[workload.dataset], datasets.STD[workload.dataset]
@@ -167,7 +166,7 @@ class Project(Measured):
         )
         torch.manual_seed(0)
         model = network(workload) or torch.nn.Identity()
-        self.trainer = Trainer(recipe, model, splits, self.pipeline, generator, numerics)
+        self.trainer = Trainer(recipe, model, splits, self.pipeline, generator, self.numerics)
         self.batch_size, self.trains = self.trainer.batch_size, workload.model is not None
         if self.trains:
             self.trainer.model.train()
@@ -193,7 +192,7 @@ class Project(Measured):
         return steps * self.batch_size / clock.lap()
 
     def matrix_gflops(self) -> float:
-        return profiling.matrix_rate(self.device, getattr(torch, self.precision))
+        return profiling.matrix_rate(self.device, getattr(torch, self.numerics.precision))
 
     def analyse(self) -> dict[str, Any]:
         """Facts that need no other side: FLOPs an image, and where a step's time goes."""
@@ -204,7 +203,8 @@ class Project(Measured):
             self.trainer.optimizer.zero_grad()
         return {
             "device": self.name,
-            "precision": self.precision,
+            "precision": self.numerics.precision,
+            "layout": self.numerics.layout,
             "threads": torch.get_num_threads(),
             "batch_size": self.batch_size,
             "flops_per_image": flops["total"] / COUNTED,

@@ -32,6 +32,7 @@ def test_the_benchmark_has_a_row_a_workload_whose_numbers_fit_together(measured:
     # 2 operations a multiply-add, forward and twice backward, of 556 million (He et al. 2015)
     assert table.mflops_per_image["resnet18"] == pytest.approx(6 * 556, rel=0.02)
     assert set(table.busy) <= {"yes", "no"}
+    assert set(table.layout) <= {"channels_last", "contiguous", "side_by_side", "blocked"}
     assert (table.project_memory_mb > 100).all()
 
 

@@ -30,6 +30,7 @@ def rates(facts: list[Facts]) -> Rows:
                 "workload": fact["workload"],
                 "batch_size": fact["batch_size"],
                 "precision": fact["precision"],
+                "layout": fact["layout"],
                 "pairs": fact["pairs"],
                 "project_images_per_second": images_per_second,
                 "project_low": min(rounds["project"]),

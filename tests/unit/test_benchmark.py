@@ -18,6 +18,7 @@ def facts(**changes):
         "pairs": 3,
         "batch_size": 10,
         "precision": "bfloat16",
+        "layout": "blocked",
         "rounds": {
             "project": [100.0, 120.0, 110.0],
             "reference": [50.0, 40.0, 50.0],
@@ -43,7 +44,7 @@ def test_rates_are_medians_and_the_ratio_is_taken_pair_by_pair():
     assert row["convolution_fraction_of_peak"] == pytest.approx(1e7 * 10 / 0.04 / 5e9)
     assert row["ratio_at_peak"] == pytest.approx(5e9 / 2e7 / 50)
     assert row["ratio_of_convolutions"] == pytest.approx(10 / 0.04 / 50)
-    assert row["busy"] == "no"
+    assert (row["busy"], row["layout"]) == ("no", "blocked")
 
 
 def test_a_workload_without_arithmetic_has_no_fraction_of_the_peak():

@@ -30,6 +30,7 @@ def runs(results: Results) -> Rows:
                     "seconds_total": seconds.total - seconds.evaluate_tta,
                     "seconds_total_tta": None if tta is None else seconds.total,
                     "precision": run.precision,
+                    "layout": run.layout,
                     "device": run.device,
                 }
             )
