@@ -27,7 +27,7 @@ EQUAL_TIME = {
 WHOLE = {  # tables whose rows are no experiments
     "speedrun": {
         *("experiment", "seed", "test_accuracy", "test_accuracy_tta", "val_accuracy", "epochs"),
-        *("seconds_train", "seconds_total", "seconds_total_tta", "precision", "device"),
+        *("seconds_train", "seconds_total", "seconds_total_tta", "precision", "layout", "device"),
     },
     "task2.3_crossed": {
         *("budget", "slow_weights", "experiment", "reference", "title", "difference", "difference_low"),
