@@ -7,6 +7,9 @@ import pandas as pd
 import pytest
 from project import Project
 
+from trainkit import device as devices
+from trainkit.config import load_study
+
 pytestmark = pytest.mark.slow
 
 
@@ -32,7 +35,10 @@ def test_the_benchmark_has_a_row_a_workload_whose_numbers_fit_together(measured:
     # 2 operations a multiply-add, forward and twice backward, of 556 million (He et al. 2015)
     assert table.mflops_per_image["resnet18"] == pytest.approx(6 * 556, rel=0.02)
     assert set(table.busy) <= {"yes", "no"}
-    assert set(table.layout) <= {"channels_last", "contiguous", "side_by_side", "blocked"}
+    hardware = json.loads((measured.results / "hardware.json").read_text())
+    for name, workload in load_study(measured.folder, {"preset": "smoke"}).benchmark.workloads.items():
+        if workload.model:
+            assert table.layout[name] == devices.measured(workload.model, hardware).layout
     assert (table.project_memory_mb > 100).all()
 
 

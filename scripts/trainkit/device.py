@@ -20,7 +20,8 @@ from trainkit.spec import FeatureSpec, Model, RunSpec
 
 Precision = str  # "float32" or "bfloat16"
 CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE, BLOCKED = "channels_last", "contiguous", "side_by_side", "blocked"
-CONVOLUTION, WIDE = "convolution", "wide convolution"  # families; wide: with 3x3 convolutions of 128 channels
+CONVOLUTION, WIDE = "convolution", "wide convolution"  # families of networks
+WIDE_FROM = 128  # channels of a network's widest convolutions
 MEMORY_FORMATS = {
     CHANNELS_LAST: torch.channels_last,
     CONTIGUOUS: torch.contiguous_format,
@@ -145,9 +146,8 @@ def measured(
 
     ``precision`` and ``compile`` are the recipe's: not in each of them a network can compute in blocks.
     """
-    kind = family(model)
-    found = of_family(kind, hardware, use)
-    blocks = hardware["precision"][kind][use].get("blocked", False)
+    found = of_family(family(model), hardware, use)
+    blocks = hardware["precision"][family(model)][use].get("blocked", False)
     if blocks and can_block(model, found.precision if precision == "auto" else precision, compile):
         return replace(found, layout=BLOCKED)
     return found
@@ -156,16 +156,12 @@ def measured(
 def family(model: Model) -> str:
     """Which of the stand-ins in ``precision.py`` tells what is fastest for a network."""
     found = models.module(model.name).FAMILY
-    if found == CONVOLUTION:
-        with torch.device("meta"):
-            network = models.build(model, (32, 32, 3), 10)
-        if any(side_by_side.gains(module) for module in network.modules()):
-            return WIDE
-    return found
+    wide = getattr(model, "widest", 0) >= WIDE_FROM
+    return WIDE if wide and found == CONVOLUTION else found
 
 
-def of_family(family: str, hardware: dict[str, Any], use: str = "training") -> Numerics:
-    found = hardware["precision"][family][use]
+def of_family(name: str, hardware: dict[str, Any], use: str = "training") -> Numerics:
+    found = hardware["precision"][name][use]
     return Numerics(found["choice"], found["layout"])
 
 

@@ -58,9 +58,9 @@ def _convolution(batch: int) -> tuple[nn.Module, Tensor]:
 
 
 def _wide_convolution(batch: int) -> tuple[nn.Module, Tensor]:
-    """The last stages of a wide network, 8 and 4 pixels a side; fewer images, as they take longer."""
+    """The last stages of a wide network, 8 and 4 pixels a side; on a CPU they take long, so fewer images."""
     network = _convolutions((128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 256, 1))
-    return network, torch.randn(batch // 4, 128, 8, 8)
+    return network, torch.randn(batch // 4 if batch == BATCH["cpu"] else batch, 128, 8, 8)
 
 
 def _convolutions(*shapes: tuple[int, int, int]) -> nn.Module:
@@ -134,7 +134,9 @@ def _try_own_layouts(family: str, device: torch.device, found: dict[str, Any]) -
     """Try the layouts that PyTorch has not for convolutions in training on a CPU.
 
     ``layout`` becomes side_by_side where rows of small images are clearly faster. ``blocked`` says whether
-    oneDNN's blocks are faster than ``layout``, for the networks that can compute in them.
+    networks that can should compute in oneDNN's blocks: unless they are clearly slower there than in
+    ``layout``. A tie goes to blocks: where there is no matrix unit, whole networks were as fast in them or
+    faster (docs/results.md).
     """
 
     def rate_over(layout: str, other: str) -> float:
@@ -148,7 +150,7 @@ def _try_own_layouts(family: str, device: torch.device, found: dict[str, Any]) -
     if blocked.available(getattr(torch, found["choice"])):
         try:
             found["blocked_gain"] = rate_over(BLOCKED, found["layout"])
-            found["blocked"] = found["blocked_gain"] > 1
+            found["blocked"] = found["blocked_gain"] > 1 / MARGIN
         except RuntimeError as error:  # oneDNN has no such kernels here
             found["blocked_error"] = str(error)
 
@@ -160,7 +162,7 @@ def clearly_best(rates: dict[str, float]) -> str:
 
 
 def measure_threads(candidates: list[int]) -> dict[str, float]:
-    """Images a second that the convolutional stand-in trains with each number of CPU threads."""
+    """Images a second that the stand-in of narrow convolutions trains with each number of CPU threads."""
     before = torch.get_num_threads()
     rates = {}
     for count in candidates:

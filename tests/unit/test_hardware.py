@@ -18,7 +18,7 @@ from trainkit.config import load_study
 from trainkit.device import Numerics
 from trainkit.errors import StudyError
 from trainkit.models import build
-from trainkit.spec import Dense, ResNet
+from trainkit.spec import ResNet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -181,16 +181,16 @@ def test_every_stand_in_is_measured_in_every_precision_and_layout():
     ("bfloat16", "contiguous", "rows", "blocks", "layout", "in_blocks"),
     [
         (2.0, 0.5, 1.5, 1.0, "side_by_side", False),
-        (2.0, 0.5, 1.5, 1.6, "side_by_side", True),
-        (2.0, 0.5, 1.05, 1.0, "channels_last", False),
-        (2.0, 0.5, 1.05, 1.02, "channels_last", True),
+        (2.0, 0.5, 1.5, 1.4, "side_by_side", True),
+        (2.0, 0.5, 1.05, 0.9, "channels_last", False),
+        (2.0, 0.5, 1.05, 0.95, "channels_last", True),  # as fast, for all that can be told
         (2.0, 1.5, 1.6, 1.2, "contiguous", False),  # rows are not tried, blocks are slower
         (2.0, 1.15, 1.5, 1.2, "contiguous", True),
-        (0.5, 0.5, 1.5, 1.0, "channels_last", False),  # rows are for bfloat16
+        (0.5, 0.5, 1.5, 0.8, "channels_last", False),  # rows are for bfloat16
         (0.5, 0.5, 1.5, 1.2, "channels_last", True),
     ],
 )
-def test_layouts_of_our_own_are_taken_only_where_they_were_measured_faster(
+def test_layouts_of_our_own_are_taken_where_they_were_measured_faster_or_blocks_no_slower(
     monkeypatch, bfloat16, contiguous, rows, blocks, layout, in_blocks
 ):
     speed = {"float32": 1.0, "bfloat16": bfloat16}
@@ -213,6 +213,22 @@ def test_layouts_of_our_own_are_taken_only_where_they_were_measured_faster(
     assert facts[devices.WIDE]["inference"]["layout"] not in ("side_by_side", "blocked")
 
 
+def test_the_widest_convolutions_are_those_of_the_network():
+    seen = {}
+    for preset in ("smoke", "cpu", "gpu"):
+        for name in (study := load_study(ROOT, {"preset": preset})).experiments:
+            model = study.run_spec(name).model
+            seen[model.model_dump_json()] = model
+    families = set()
+    for model in seen.values():
+        families.add(devices.family(model))
+        if hasattr(model, "widest"):
+            network = build(model, (32, 32, 3), 10)
+            convolutions = [m for m in network.modules() if isinstance(m, torch.nn.Conv2d)]
+            assert model.widest == max(m.out_channels for m in convolutions if m.kernel_size == (3, 3))
+    assert families == set(precision.STAND_INS)
+
+
 def test_a_network_with_wide_convolutions_takes_what_was_measured_for_them():
     narrow = ResNet(name="resnet", depth=20)
     wide = ResNet(name="resnet", depth=18, width=64)
@@ -223,7 +239,6 @@ def test_a_network_with_wide_convolutions_takes_what_was_measured_for_them():
     }
     assert devices.measured(narrow, {"precision": found}).layout == "blocked"
     assert devices.measured(wide, {"precision": found}).layout == "channels_last"
-    assert devices.family(Dense(name="dense")) == "linear"
 
 
 def test_blocks_are_left_out_where_onednn_cannot_have_them(monkeypatch):

@@ -236,7 +236,7 @@ for package in warm.PACKAGES[sys.argv[1]]:
     importlib.import_module(package)
 before = set(sys.modules)
 for program in warm.GROUPS[sys.argv[1]]:
-    if program != "make_report.py":  # the last of all, once a call, by packages that nothing else needs
+    if program != "make_report.py":  # the last of all, once a call: its charts' packages are its own
         runpy.run_path(f"scripts/{program}")
 if sys.argv[1] == "training":
     import trainkit.models.efficientnet_lite0
@@ -246,8 +246,8 @@ print(*sorted(name for name in set(sys.modules) - before if name.split(".")[0] n
 
 
 @pytest.mark.parametrize("group", ["training", "tables"])
-def test_servers_import_all_that_their_programs_do(root: Path, group: str):
+def test_servers_import_what_their_programs_do_at_the_start(root: Path, group: str):
     result = subprocess.run(
         [sys.executable, "-c", IMPORTED, group], cwd=root, capture_output=True, text=True, check=True
     )
-    assert result.stdout.split() == ["pydantic.plugin._loader"]  # which runs as the first model is defined
+    assert set(result.stdout.split()) <= {"pydantic.plugin._loader"}  # imported as a model is defined

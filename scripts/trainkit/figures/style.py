@@ -51,12 +51,19 @@ def curve(ax: plt.Axes, frame: pd.DataFrame, x: str, y: str, label: str, scale: 
         ax.fill_between(runs.x, scale * runs.low, scale * runs.high, color=line.get_color(), alpha=0.15, lw=0)
 
 
+class Decades(LogLocator):
+    """Ticks at 1, 2 and 5 of each decade, at 1 and 3 of many."""
+
+    def tick_values(self, vmin: float, vmax: float) -> np.ndarray:
+        self.set_params(subs=(1, 2, 5) if vmax < CROWDED * vmin else (1, 3))
+        return super().tick_values(vmin, vmax)
+
+
 def log_x(ax: plt.Axes) -> None:
     """A logarithmic axis with plain numbers (0.5, 10k): powers of ten are mathematics, which is off."""
     large = EngFormatter(sep="")
     ax.set_xscale("log")
-    low, high = ax.get_xlim()
-    ax.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5) if high / low < CROWDED else (1, 3)))
+    ax.xaxis.set_major_locator(Decades())
     ax.xaxis.set_major_formatter(lambda value, _: large(value) if value >= 1 else f"{value:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
 
