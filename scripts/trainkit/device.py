@@ -21,7 +21,7 @@ from trainkit.spec import FeatureSpec, Model, RunSpec
 Precision = str  # "float32" or "bfloat16"
 CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE, BLOCKED = "channels_last", "contiguous", "side_by_side", "blocked"
 CONVOLUTION, WIDE = "convolution", "wide convolution"  # families of networks
-WIDE_FROM = 128  # channels of a network's widest convolutions
+WIDE_FROM = side_by_side.FEWEST_CHANNELS  # of the widest convolutions: rows are tried for wide ones alone
 MEMORY_FORMATS = {
     CHANNELS_LAST: torch.channels_last,
     CONTIGUOUS: torch.contiguous_format,
