@@ -26,9 +26,9 @@ def architectures(results: Results) -> Figure:
             ax.plot(row[column], row.test_accuracy, "o", ms=10, color=color, label=row.title)
             if not isnan(row.test_accuracy_low):
                 ax.plot([row[column]] * 2, [row.test_accuracy_low, row.test_accuracy_high], color=color, lw=2)
-        ax.margins(0.25)
         log_x(ax)
         ax.set(xlabel=label)
+        ax.margins(0.25)
     axes[0].set_ylabel("test accuracy, %")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=9)
     return figure
