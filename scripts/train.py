@@ -130,7 +130,7 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
         data_sha256=data_sha256,
         packages=package_versions(),
         hardware=hardware,
-        finished=datetime.now(UTC).isoformat(timespec="seconds"),
+        finished=datetime.now(UTC).isoformat(timespec="milliseconds"),
     )
     write(args.out, record, outcome, run.trainer)
     checkpoints.remove()

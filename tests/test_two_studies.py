@@ -14,7 +14,7 @@ from project import Project
 pytestmark = pytest.mark.slow
 
 RUNS = ("mnist-convnet", "mnist-transfer-scratch", "cifar10-resnet")
-RESOLUTION = 1.0  # seconds, of the time at which a record says that it was finished
+RESOLUTION = 0.001  # seconds, of the time at which a record says that it was finished
 
 
 def test_timed_runs_of_two_studies_never_share_the_device(editable: Project, tmp_path: Path):
