@@ -30,11 +30,13 @@ class Pipeline:
         device = generator.device
         self._scale = 1 / (255 * torch.tensor(std, device=device))
         self._shift = -torch.tensor(mean, device=device) / torch.tensor(std, device=device)
+        self._of_images: dict[int, tuple[Tensor, Tensor]] = {}  # both, for each number of a whole image
         self.operations: dict[str, Callable[[Tensor], Tensor]] = {}
         flip = augment.flip is True  # the alternating one mirrors whole epochs, in the trainer
+        pad = ZeroBorder() if augment.border == "zero" else reflected_border
         if augment.translate or flip:
             self.operations["translate, flip" if flip else "translate"] = lambda x: translate_flip(
-                x, augment.translate, flip, generator, augment.border
+                x, augment.translate, flip, generator, pad
             )
         if augment.cutout:
             self.operations["cutout"] = lambda x: cutout(x, augment.cutout, generator)
@@ -46,11 +48,18 @@ class Pipeline:
         self.operations["normalize"] = self.normalize
 
     def normalize(self, x: Tensor) -> Tensor:
-        """``(N, C, H, W) float32`` on a scale of 0..255 to zero mean and unit deviation."""
+        """``(N, C, H, W) float32`` on a scale of 0..255 to zero mean and unit deviation, in place.
+
+        The images must be whole in channels_last memory, as `to_float` and `affine` leave them.
+        """
         n, channels, height, width = x.shape
-        rows = x.permute(0, 2, 3, 1).reshape(n, height, width * channels)  # as they lie in memory
-        rows = torch.addcmul(self._shift.repeat(width), rows, self._scale.repeat(width))
-        return rows.view(n, height, width, channels).permute(0, 3, 1, 2)
+        if height * width not in self._of_images:
+            tiled = (self._shift.repeat(height * width), self._scale.repeat(height * width))
+            self._of_images[height * width] = tiled
+        shift, scale = self._of_images[height * width]
+        flat = x.permute(0, 2, 3, 1).view(n, height * width * channels)  # as they lie in memory
+        torch.addcmul(shift, flat, scale, out=flat)
+        return x
 
     def train(self, x: Tensor) -> Tensor:
         for operation in self.operations.values():
@@ -66,26 +75,58 @@ def to_float(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2).to(torch.float32)
 
 
+class ZeroBorder:
+    """Puts a border of zeros around images, in memory that is cleared once and used for every batch."""
+
+    def __init__(self) -> None:
+        self._canvas = torch.empty(0)
+
+    def __call__(self, parts: Sequence[Tensor], pixels: int) -> Tensor:
+        """Batches of ``(N, H, W, C)`` as one, ``pixels`` larger on each side; valid until the next call."""
+        (_, height, width, channels), n = parts[0].shape, sum(map(len, parts))
+        size = height + 2 * pixels, width + 2 * pixels, channels
+        if len(self._canvas) < n or self._canvas.shape[1:] != size:
+            self._canvas = parts[0].new_zeros((n, *size))
+        whole = self._canvas[:n]
+        inside = whole[:, pixels : pixels + height, pixels : pixels + width]
+        for part, place in zip(parts, inside.split([len(part) for part in parts]), strict=True):
+            place.copy_(part)
+        return whole
+
+
+def reflected_border(parts: Sequence[Tensor], pixels: int) -> Tensor:
+    """Batches of ``(N, H, W, C)`` as one, with ``pixels`` of each image's own reflection on each side."""
+    x = torch.cat(list(parts))
+    rows, columns = (
+        _reflected(torch.arange(-pixels, size + pixels, device=x.device), size) for size in x.shape[1:3]
+    )
+    return x.index_select(1, rows).index_select(2, columns)
+
+
 def translate_flip(
-    x: Tensor, pixels: int, flip: bool, generator: torch.Generator, border: str = "zero"
+    x: Tensor,
+    pixels: int,
+    flip: bool,
+    generator: torch.Generator,
+    pad: Callable[[Sequence[Tensor], int], Tensor],
 ) -> Tensor:
     """Shift each image by up to ``pixels`` each way, and mirror half of them.
 
-    One gather does both; at the border zeros come in, or the image's own reflection.
+    One gather does both; what comes in at the border is what ``pad`` puts around images.
     ``(N, H, W, C) uint8`` in and out.
     """
     n, height, width, channels = x.shape
     device = x.device
-    start, mirrored = torch.arange(n, device=device), None
+    start, mirrored, both = torch.arange(n, device=device), None, [x]
     if flip:
         mirrored = torch.randint(2, (n,), generator=generator, device=device, dtype=torch.bool)
-        x, start = torch.cat([x, x.flip(2)]), start + n * mirrored
+        both, start = [x, x.flip(2)], start + n * mirrored
     if not pixels:
-        return x.index_select(0, start)
+        return torch.cat(both).index_select(0, start)
     down, right = torch.randint(2 * pixels + 1, (2, n), generator=generator, device=device)
     if mirrored is not None:
         right = torch.where(mirrored, 2 * pixels - right, right)
-    x = _padded(x, pixels, border)
+    x = pad(both, pixels)
     # Every window of an image's size as a view, by the place of its first byte: taking one of them
     # copies whole rows, where indexing by row and column would go pixel by pixel.
     row = x.shape[2] * channels
@@ -94,16 +135,6 @@ def translate_flip(
     )
     first = (start * x.shape[1] + down) * row + right * channels
     return windows.index_select(0, first).view(n, height, width, channels)
-
-
-def _padded(x: Tensor, pixels: int, border: str) -> Tensor:
-    """``(N, H, W, C)`` with so many more pixels on each side, zeros or the image's reflection."""
-    if border == "zero":
-        return F.pad(x, (0, 0, pixels, pixels, pixels, pixels))
-    rows, columns = (
-        _reflected(torch.arange(-pixels, size + pixels, device=x.device), size) for size in x.shape[1:3]
-    )
-    return x.index_select(1, rows).index_select(2, columns)
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:
