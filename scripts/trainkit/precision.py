@@ -31,6 +31,7 @@ from trainkit.device import (
 # Images: on a GPU so many that its kernels take longer than it takes to launch them.
 BATCH = {"cpu": 128, "cuda": 4096}
 ROUNDS = 6
+LAYOUT_ROUNDS = 20  # of convolutions in training: with 6, of two a fifth apart the slower one won at times
 HOPELESS = 3  # so many times slower than the fastest: one round is enough to know
 MARGIN = 1.1  # timings of a shared machine differ by so much without a reason
 PRECISIONS = ("float32", "bfloat16")
@@ -117,7 +118,7 @@ def measure(device: torch.device) -> dict[str, Any]:
             training = use == "training"
             rates = _rates(stand_in, device, training, [(p, CHANNELS_LAST) for p in PRECISIONS])
             choice = clearly_best({p: rates[p, CHANNELS_LAST] for p in PRECISIONS})
-            both = _layout_rates(stand_in, device, training, choice, LAYOUTS)
+            both = _layout_rates(family, device, training, choice, LAYOUTS)
             facts[family][use] = {
                 **{precision: rates[precision, CHANNELS_LAST] for precision in PRECISIONS},
                 "choice": choice,
@@ -140,7 +141,7 @@ def _try_own_layouts(family: str, device: torch.device, found: dict[str, Any]) -
     """
 
     def rate_over(layout: str, other: str) -> float:
-        rates = _layout_rates(STAND_INS[family], device, True, found["choice"], (other, layout))
+        rates = _layout_rates(family, device, True, found["choice"], (other, layout))
         return round(rates[layout] / rates[other], 2)
 
     if (family, found["choice"], found["layout"]) == (WIDE, "bfloat16", CHANNELS_LAST):
@@ -175,14 +176,20 @@ def measure_threads(candidates: list[int]) -> dict[str, float]:
 
 
 def _layout_rates(
-    stand_in: StandIn, device: torch.device, training: bool, precision: str, layouts: tuple[str, ...]
+    family: str, device: torch.device, training: bool, precision: str, layouts: tuple[str, ...]
 ) -> dict[str, float]:
-    rates = _rates(stand_in, device, training, [(precision, layout) for layout in layouts])
+    variants = [(precision, layout) for layout in layouts]
+    rounds = LAYOUT_ROUNDS if training and family in (CONVOLUTION, WIDE) else ROUNDS
+    rates = _rates(STAND_INS[family], device, training, variants, rounds)
     return {layout: rates[precision, layout] for layout in layouts}
 
 
 def _rates(
-    stand_in: StandIn, device: torch.device, training: bool, variants: list[tuple[str, str]]
+    stand_in: StandIn,
+    device: torch.device,
+    training: bool,
+    variants: list[tuple[str, str]],
+    rounds: int = ROUNDS,
 ) -> dict[tuple[str, str], float]:
     """Images a second of each precision and layout."""
     model, example = stand_in(BATCH[device.type])
@@ -194,7 +201,7 @@ def _rates(
             x.contiguous(memory_format=numerics.memory_format) if x.ndim == 4 else x,
         )
     seconds: dict[tuple[str, str], list[float]] = {variant: [] for variant in variants}
-    for _ in range(ROUNDS + 1):  # in turn, so that a change of the machine's speed hits all
+    for _ in range(rounds + 1):  # in turn, so that a change of the machine's speed hits all
         for (precision, layout), times in seconds.items():
             fastest = min((min(other[1:]) for other in seconds.values() if len(other) > 1), default=math.inf)
             if times and _hopeless(times, fastest, device):

@@ -196,7 +196,7 @@ def test_layouts_of_our_own_are_taken_where_they_were_measured_faster_or_blocks_
     speed = {"float32": 1.0, "bfloat16": bfloat16}
     speed |= {"channels_last": 1.0, "contiguous": contiguous, "side_by_side": rows, "blocked": blocks}
 
-    def rates(stand_in, device, training, variants):
+    def rates(stand_in, device, training, variants, rounds=None):
         if stand_in is precision._convolution:  # the narrow one, which has no rows, and is faster in blocks
             assert not any(way == "side_by_side" for _, way in variants)
             return {(p, way): speed[p] * {"blocked": 2.0}.get(way, 1.0) for p, way in variants}
@@ -242,7 +242,7 @@ def test_a_network_with_wide_convolutions_takes_what_was_measured_for_them():
 
 
 def test_blocks_are_left_out_where_onednn_cannot_have_them(monkeypatch):
-    def rates(stand_in, device, training, variants):
+    def rates(stand_in, device, training, variants, rounds=None):
         if "blocked" in dict((layout, p) for p, layout in variants):
             raise RuntimeError("could not create a primitive")
         return dict.fromkeys(variants, 1.0)
