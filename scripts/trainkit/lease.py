@@ -162,15 +162,18 @@ def try_lock(path: Path) -> IO[str] | None:
         ) from error
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        stream.close()
-        return None
+        ours = os.path.samestat(os.fstat(number), path.stat())
+    except (BlockingIOError, FileNotFoundError):
+        ours = False
     except OSError as error:  # some network file systems
         stream.close()
         raise NoLocksError(
             f"{path}: its file system knows no locks ({error.strerror}); "
             "set TMPDIR to a folder on a local disk"
         ) from error
+    if not ours:  # another one's, or removed by its last holder meanwhile: the next one locks a new file
+        stream.close()
+        return None
     return stream
 
 

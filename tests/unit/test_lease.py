@@ -234,6 +234,16 @@ def test_another_users_lock_is_opened_and_never_created_anew(tmp_path, monkeypat
     assert len(opened) == 1 and not opened[0] & os.O_CREAT
 
 
+def test_a_lock_whose_file_was_removed_meanwhile_is_none(tmp_path, monkeypatch):
+    path, real = tmp_path / "run.lock", lease.fcntl.flock
+    monkeypatch.setattr(lease.fcntl, "flock", lambda *of: (path.unlink(), real(*of)))
+    assert lease.try_lock(path) is None
+    monkeypatch.setattr(lease.fcntl, "flock", lambda *of: (path.unlink(), path.touch(), real(*of)))
+    assert lease.try_lock(path) is None
+    monkeypatch.setattr(lease.fcntl, "flock", real)
+    assert lease.try_lock(path)
+
+
 def test_a_run_waits_for_an_orphan_that_still_trains_into_its_folder(tmp_path):
     with lease.alone_in(tmp_path / "run", print):
         done = subprocess.Popen(
