@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 from bokeh.embed import components
-from bokeh.models import ColumnDataSource, HoverTool, Legend
+from bokeh.models import ColumnDataSource, HoverTool, Legend, NumeralTickFormatter
 from bokeh.palettes import Turbo256, linear_palette
 from bokeh.plotting import figure
 from bokeh.resources import Resources
@@ -73,6 +73,7 @@ def _curves(results: Results, names: list[str], kind: Callable[[Results, str], s
         active_scroll=None, active_drag=None, toolbar_location="above",
         x_axis_label="training time, s", y_axis_label="validation accuracy, %", **axes,
     )  # fmt: skip
+    plot.xaxis.formatter = NumeralTickFormatter(format="0.[000]")  # a logarithmic axis writes 10^2 by itself
     entries, lines = [], []
     for name in names:
         source = ColumnDataSource(curve(results, name).to_dict("list"))
