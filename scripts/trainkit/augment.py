@@ -33,11 +33,9 @@ class Pipeline:
         self._of_images: dict[int, tuple[Tensor, Tensor]] = {}  # both, for each number of a whole image
         self.operations: dict[str, Callable[[Tensor], Tensor]] = {}
         flip = augment.flip is True  # the alternating one mirrors whole epochs, in the trainer
-        pad = ZeroBorder() if augment.border == "zero" else reflected_border
         if augment.translate or flip:
-            self.operations["translate, flip" if flip else "translate"] = lambda x: translate_flip(
-                x, augment.translate, flip, generator, pad
-            )
+            move = TranslateFlip(augment.translate, flip, generator, augment.border)
+            self.operations["translate, flip" if flip else "translate"] = move
         if augment.cutout:
             self.operations["cutout"] = lambda x: cutout(x, augment.cutout, generator)
         self.operations["to float"] = to_float
@@ -75,66 +73,59 @@ def to_float(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2).to(torch.float32)
 
 
-class ZeroBorder:
-    """Puts a border of zeros around images, in memory that is cleared once and used for every batch."""
+class TranslateFlip:
+    """Shifts each image by up to ``pixels`` each way, and mirrors half of them.
 
-    def __init__(self) -> None:
-        self._canvas = torch.empty(0)
-
-    def __call__(self, parts: Sequence[Tensor], pixels: int) -> Tensor:
-        """Batches of ``(N, H, W, C)`` as one, ``pixels`` larger on each side; valid until the next call."""
-        (_, height, width, channels), n = parts[0].shape, sum(map(len, parts))
-        size = height + 2 * pixels, width + 2 * pixels, channels
-        if len(self._canvas) < n or self._canvas.shape[1:] != size:
-            self._canvas = parts[0].new_zeros((n, *size))
-        whole = self._canvas[:n]
-        inside = whole[:, pixels : pixels + height, pixels : pixels + width]
-        for part, place in zip(parts, inside.split([len(part) for part in parts]), strict=True):
-            place.copy_(part)
-        return whole
-
-
-def reflected_border(parts: Sequence[Tensor], pixels: int) -> Tensor:
-    """Batches of ``(N, H, W, C)`` as one, with ``pixels`` of each image's own reflection on each side."""
-    x = torch.cat(list(parts))
-    rows, columns = (
-        _reflected(torch.arange(-pixels, size + pixels, device=x.device), size) for size in x.shape[1:3]
-    )
-    return x.index_select(1, rows).index_select(2, columns)
-
-
-def translate_flip(
-    x: Tensor,
-    pixels: int,
-    flip: bool,
-    generator: torch.Generator,
-    pad: Callable[[Sequence[Tensor], int], Tensor],
-) -> Tensor:
-    """Shift each image by up to ``pixels`` each way, and mirror half of them.
-
-    One gather does both; what comes in at the border is what ``pad`` puts around images.
-    ``(N, H, W, C) uint8`` in and out.
+    One gather does both; at the border zeros come in, or the image's own reflection. What does not change
+    from batch to batch is kept: the zeros, and where in the memory of an image its windows begin.
     """
-    n, height, width, channels = x.shape
-    device = x.device
-    start, mirrored, both = torch.arange(n, device=device), None, [x]
-    if flip:
-        mirrored = torch.randint(2, (n,), generator=generator, device=device, dtype=torch.bool)
-        both, start = [x, x.flip(2)], start + n * mirrored
-    if not pixels:
-        return torch.cat(both).index_select(0, start)
-    down, right = torch.randint(2 * pixels + 1, (2, n), generator=generator, device=device)
-    if mirrored is not None:
-        right = torch.where(mirrored, 2 * pixels - right, right)
-    x = pad(both, pixels)
-    # Every window of an image's size as a view, by the place of its first byte: taking one of them
-    # copies whole rows, where indexing by row and column would go pixel by pixel.
-    row = x.shape[2] * channels
-    windows = x.as_strided(
-        (x.numel() - (height - 1) * row - width * channels + 1, height, width * channels), (1, row, 1)
-    )
-    first = (start * x.shape[1] + down) * row + right * channels
-    return windows.index_select(0, first).view(n, height, width, channels)
+
+    def __init__(self, pixels: int, flip: bool, generator: torch.Generator, border: str = "zero") -> None:
+        self._pixels, self._flip, self._generator, self._border = pixels, flip, generator, border
+        self._canvas = torch.empty(0)
+        self._places: dict[tuple[int, ...], Tensor] = {}
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """``(N, H, W, C) uint8`` in and out."""
+        n, height, width, channels = x.shape
+        forms = [x, x.flip(2)] if self._flip else [x]
+        padded = self._on_zeros(forms) if self._border == "zero" else self._reflected(forms)
+        image, form, row = padded.stride()[:3]
+        if x.shape[1:] not in self._places:
+            shifts = torch.arange(2 * self._pixels + 1, device=x.device)
+            places = torch.arange(len(forms), device=x.device).view(-1, 1, 1) * form
+            self._places[x.shape[1:]] = (places + shifts.view(-1, 1) * row + shifts * channels).flatten()
+        places = self._places[x.shape[1:]]
+        which = torch.randint(len(places), (n,), generator=self._generator, device=x.device)
+        first = torch.arange(0, n * image, image, device=x.device) + places.index_select(0, which)
+        # Every window of an image's size as a view, by the place of its first byte: taking one of them
+        # copies whole rows, where indexing by row and column would go pixel by pixel.
+        windows = padded.as_strided(
+            (padded.numel() - (height - 1) * row - width * channels + 1, height, width * channels),
+            (1, row, 1),
+        )
+        return windows.index_select(0, first).view(n, height, width, channels)
+
+    def _on_zeros(self, forms: list[Tensor]) -> Tensor:
+        """Forms of ``(N, H, W, C)`` as ``(N, forms, H, W, C)`` within zeros; good until the next call."""
+        n, height, width, channels = forms[0].shape
+        more = self._pixels
+        size = len(forms), height + 2 * more, width + 2 * more, channels
+        if len(self._canvas) < n or self._canvas.shape[1:] != size:
+            self._canvas = forms[0].new_zeros((n, *size))
+        canvas = self._canvas[:n]
+        for number, x in enumerate(forms):
+            canvas[:, number, more : more + height, more : more + width] = x
+        return canvas
+
+    def _reflected(self, forms: list[Tensor]) -> Tensor:
+        """Forms of ``(N, H, W, C)`` as ``(N, forms, H, W, C)`` within their own reflections."""
+        x = torch.stack(forms, 1)
+        rows, columns = (
+            _reflected(torch.arange(-self._pixels, size + self._pixels, device=x.device), size)
+            for size in x.shape[2:4]
+        )
+        return x.index_select(2, rows).index_select(3, columns)
 
 
 def _reflected(index: Tensor, size: int) -> Tensor:

@@ -6,18 +6,15 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-import torch.nn.functional as F
 
 from trainkit.augment import (
     TEST_TIME_VIEWS,
     Pipeline,
-    ZeroBorder,
+    TranslateFlip,
     affine,
     cutout,
     mirrored,
-    reflected_border,
     to_float,
-    translate_flip,
 )
 from trainkit.spec import Augment
 
@@ -53,7 +50,7 @@ def test_translate_flip_gives_each_shift_and_mirror_image_and_nothing_else(pixel
         moved(image[0].numpy(), down, right, mirrored).tobytes(): (down, right, mirrored)
         for down, right, mirrored in product(shifts, shifts, (False, True) if flip else (False,))
     }
-    out = translate_flip(many, pixels, flip, generator(), ZeroBorder())
+    out = TranslateFlip(pixels, flip, generator())(many)
     seen = [allowed[picture.numpy().tobytes()] for picture in out]  # KeyError: not a shift of it
     assert set(seen) == set(allowed.values())
     if flip:
@@ -62,18 +59,18 @@ def test_translate_flip_gives_each_shift_and_mirror_image_and_nothing_else(pixel
 
 def test_translate_flip_leaves_each_image_at_its_place_in_the_batch():
     x = images(30)
-    changed = translate_flip(x, 1, True, generator(3), ZeroBorder())
+    changed = TranslateFlip(1, True, generator(3))(x)
     for before, after in zip(x.numpy(), changed.numpy(), strict=True):
         shifts = product((-1, 0, 1), (-1, 0, 1), (False, True))
         assert any(np.array_equal(after, moved(before, *shift)) for shift in shifts)
 
 
-def test_one_border_serves_batches_of_any_number_and_size():
-    pad = ZeroBorder()
-    for batch in (images(7), images(3), images(9), images(4, 8, 8), images(4, 8, 8, 1)):
-        expected = F.pad(torch.cat([batch, batch]), (0, 0, 2, 2, 2, 2))
-        assert torch.equal(pad([batch, batch], 2), expected)
-        assert torch.equal(pad([batch], 1), F.pad(batch, (0, 0, 1, 1, 1, 1)))
+def test_batches_of_any_number_and_size_follow_each_other():
+    move = TranslateFlip(1, True, generator())
+    for batch in (images(7), images(3), images(9), images(4, 8, 8), images(4, 8, 8, 1), images(5)):
+        for before, after in zip(batch.numpy(), move(batch).numpy(), strict=True):
+            shifts = product((-1, 0, 1), (-1, 0, 1), (False, True))
+            assert any(np.array_equal(after, moved(before, *shift)) for shift in shifts)
 
 
 @pytest.mark.parametrize("side", [1, 2, 3])
@@ -182,7 +179,7 @@ def test_normalised_images_have_zero_mean_and_unit_deviation():
 @pytest.mark.parametrize("channels", [1, 3])
 def test_shape_and_dtype_are_kept_until_the_images_become_floats(channels):
     x = images(4, 8, 8, channels)
-    for changed in (translate_flip(x, 2, True, generator(), ZeroBorder()), cutout(x, 3, generator())):
+    for changed in (TranslateFlip(2, True, generator())(x), cutout(x, 3, generator())):
         assert (changed.shape, changed.dtype) == (x.shape, torch.uint8)
     out = Pipeline(STRONG, (0.5,) * channels, (0.5,) * channels, generator()).train(x)
     assert (out.shape, out.dtype) == ((4, channels, 8, 8), torch.float32)
@@ -225,11 +222,13 @@ def test_affine_keeps_channels_last():
     assert x.is_contiguous(memory_format=torch.channels_last)
 
 
-def test_a_reflecting_border_repeats_the_image_and_not_its_edge():
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_reflecting_border_repeats_the_image_and_not_its_edge(flip):
     image = images(1)
-    padded = np.pad(image[0].numpy(), ((2, 2), (2, 2), (0, 0)), mode="reflect")
-    windows = {padded[r : r + 6, c : c + 5].tobytes() for r, c in product(range(5), range(5))}
-    out = translate_flip(image.expand(300, -1, -1, -1), 2, False, generator(), reflected_border)
+    forms = [image[0].numpy()] + [image[0].flip(1).numpy()] * flip
+    padded = [np.pad(form, ((2, 2), (2, 2), (0, 0)), mode="reflect") for form in forms]
+    windows = {p[r : r + 6, c : c + 5].tobytes() for p in padded for r, c in product(range(5), range(5))}
+    out = TranslateFlip(2, flip, generator(), "reflect")(image.expand(600, -1, -1, -1))
     assert {picture.numpy().tobytes() for picture in out} == windows
 
 
