@@ -15,6 +15,8 @@ import pandas as pd
 import pytest
 from project import Project
 
+from trainkit import progress
+
 pytestmark = pytest.mark.slow
 
 KILLS = 20
@@ -102,17 +104,23 @@ def test_a_study_killed_twenty_times_ends_in_the_same_records(smoke: Project, ed
     expected_records += long_records
     remove_all_but_measurements(editable.results)
     long = [f"results/smoke/runs/{name}/seed-0/record.json" for name in ("killed", "killed-augmented")]
-    kills = 0
+    # At first while it certainly trains, by the signal at which a training writes its state.
+    under_way = [(editable.folder / path).with_name(progress.FILE) for path in long]
+    call = start(editable, *long)
+    while not any(path.exists() for path in under_way):
+        assert call.poll() is None
+        time.sleep(0.005)
+    assert killed(call, 0, dice, (signal.SIGTERM,))
+    kills = 1
     while kills < KILLS // 2:  # in the middle of a long training, mostly
-        # At first by the signal at which a training writes its state, however short it is.
-        signals = ANY_SIGNAL if kills else (signal.SIGTERM,)
-        kills += killed(start(editable, *long), dice.uniform(trains, ends), dice, signals)
+        kills += killed(start(editable, *long), dice.uniform(trains, ends), dice)
         if all((editable.folder / path).exists() for path in long):
             break
     while kills < KILLS:  # anywhere in the study
         if not killed(start(editable), dice.uniform(3, 12), dice):
             # All was done before the kill: go on without one of the runs, and without what would hide that.
-            shutil.rmtree(runs / dice.choice(sorted(path.name for path in runs.iterdir())))
+            short = (path.name for path in runs.iterdir() if not path.name.startswith("killed"))
+            shutil.rmtree(runs / dice.choice(sorted(short)))
             remove_what_comes_of_runs(editable.results)
         else:
             kills += 1
