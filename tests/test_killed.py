@@ -119,6 +119,7 @@ def test_a_study_killed_twenty_times_ends_in_the_same_records(smoke: Project, ed
     while kills < KILLS:  # anywhere in the study
         if not killed(start(editable), dice.uniform(3, 12), dice):
             # All was done before the kill: go on without one of the runs, and without what would hide that.
+            # The long ones stay, for they show that trainings went on from a checkpoint.
             short = (path.name for path in runs.iterdir() if not path.name.startswith("killed"))
             shutil.rmtree(runs / dice.choice(sorted(short)))
             remove_what_comes_of_runs(editable.results)

@@ -69,8 +69,8 @@ class Pipeline:
 
 
 def to_float(x: Tensor) -> Tensor:
-    """``(N, H, W, C) uint8`` to ``(N, C, H, W) float32``, channels_last, still 0..255."""
-    return x.permute(0, 3, 1, 2).to(torch.float32)
+    """``(N, H, W, C) uint8`` to ``(N, C, H, W) float32``, channels_last, still 0..255; always a copy."""
+    return x.permute(0, 3, 1, 2).to(torch.float32, copy=True)
 
 
 class TranslateFlip:
@@ -89,7 +89,7 @@ class TranslateFlip:
         """``(N, H, W, C) uint8`` in and out."""
         n, height, width, channels = x.shape
         forms = [x, x.flip(2)] if self._flip else [x]
-        padded = self._on_zeros(forms) if self._border == "zero" else self._reflected(forms)
+        padded = self._on_zeros(forms) if self._border == "zero" else self._on_reflections(forms)
         image, form, row = padded.stride()[:3]
         if x.shape[1:] not in self._places:
             shifts = torch.arange(2 * self._pixels + 1, device=x.device)
@@ -118,7 +118,7 @@ class TranslateFlip:
             canvas[:, number, more : more + height, more : more + width] = x
         return canvas
 
-    def _reflected(self, forms: list[Tensor]) -> Tensor:
+    def _on_reflections(self, forms: list[Tensor]) -> Tensor:
         """Forms of ``(N, H, W, C)`` as ``(N, forms, H, W, C)`` within their own reflections."""
         x = torch.stack(forms, 1)
         rows, columns = (

@@ -210,6 +210,14 @@ def test_augmentation_leaves_the_stored_images_alone():
     assert torch.equal(x, before)
 
 
+@pytest.mark.parametrize("dtype", [torch.uint8, torch.float32])
+def test_evaluation_leaves_the_images_alone(dtype):
+    x = images(8).to(dtype)
+    before = x.clone()
+    Pipeline(Augment(), (0.5,) * 3, (0.5,) * 3, generator()).evaluate(x)
+    assert torch.equal(x, before)
+
+
 def test_the_named_operations_in_order_are_the_whole_of_training():
     pipeline = Pipeline(STRONG, (0.5,) * 3, (0.5,) * 3, generator())
     assert list(pipeline.operations) == ["translate, flip", "cutout", "to float", "affine", "normalize"]

@@ -197,6 +197,8 @@ def test_layouts_of_our_own_are_taken_where_they_were_measured_faster_or_blocks_
     speed |= {"channels_last": 1.0, "contiguous": contiguous, "side_by_side": rows, "blocked": blocks}
 
     def rates(stand_in, device, training, variants, rounds=None):
+        if {"side_by_side", "blocked"} & {way for _, way in variants}:
+            assert rounds == precision.LAYOUT_ROUNDS
         if stand_in is precision._convolution:  # the narrow one, which has no rows, and is faster in blocks
             assert not any(way == "side_by_side" for _, way in variants)
             return {(p, way): speed[p] * {"blocked": 2.0}.get(way, 1.0) for p, way in variants}
