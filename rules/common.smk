@@ -16,7 +16,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import warm
 from trainkit.config import load_study
-from trainkit.digest import code_digest, run_digest
+from trainkit.digest import code_digest, digest_of, run_digest
 from trainkit.errors import StudyError
 from trainkit.files import sha256_of_file, write_json
 from trainkit.lease import share
@@ -37,6 +37,7 @@ if workflow.is_main_process:
     )
 
 SPECS = {name: STUDY.run_spec(name) for name in STUDY.experiments}
+MOST_SEEDS = max(len(experiment.seeds) for experiment in STUDY.experiments.values())
 
 
 def threads():
@@ -54,6 +55,21 @@ def names_of(*tasks):
 def runs_of(*tasks):
     """All seeds of the experiments of these tasks, each an experiment and a seed."""
     return [(name, seed) for name in STUDY.of_task(*tasks) for seed in STUDY.experiments[name].seeds]
+
+
+def in_blocks(priority):
+    """The priority of a task's runs: its experiments' first seeds before any second ones, in random order.
+
+    So a drift of the machine's speed meets all of them alike: a randomised complete block design, whose
+    blocks are the seeds (Fisher 1935, The Design of Experiments, chapter 4).
+    """
+
+    def of_run(wildcards):
+        block = STUDY.experiments[wildcards.experiment].seeds.index(int(wildcards.seed))
+        place = int(digest_of([wildcards.experiment, wildcards.seed]), 16) / 16**16
+        return priority - (block + place) / MOST_SEEDS
+
+    return of_run
 
 
 @cache

@@ -5,25 +5,25 @@ TASK1_PARTS = ["task1.1_parts", "task1.3_augmentation", "task1.5_more"]
 use rule train as mnist_dense with:
     wildcard_constraints:
         experiment=names_of("1.1", "1.1-parts"),
-    priority: 3
+    priority: in_blocks(3)
 
 
 use rule train as mnist_convnet with:
     wildcard_constraints:
         experiment=names_of("1.2"),
-    priority: 3
+    priority: in_blocks(3)
 
 
 use rule train as mnist_augmented with:
     wildcard_constraints:
         experiment=names_of("1.3", "1.3-parts"),
-    priority: 3
+    priority: in_blocks(3)
 
 
 use rule train as mnist_transfer with:
     wildcard_constraints:
         experiment=names_of("1.4", "1.5-more"),
-    priority: 3
+    priority: in_blocks(3)
 
 
 rule input_pipeline:

@@ -11,6 +11,7 @@ rule train:
         "<results>/logs/runs/{experiment}/seed-{seed}.log",
     wildcard_constraints:
         experiment=names_of("extra"),
+    priority: in_blocks(1)
     conda:
         "../envs/study.yaml"
     threads: threads()
@@ -64,6 +65,7 @@ rule calibrate:
         "<results>/calibration/{experiment}.json",
     log:
         "<results>/logs/calibration/{experiment}.log",
+    priority: 2
     conda:
         "../envs/study.yaml"
     threads: threads()
