@@ -24,7 +24,12 @@ from trainkit.record import identity, read_record
 from trainkit.spec import IN_ALL, FeatureSpec
 
 try:
-    STUDY = load_study(ROOT, config, say=lambda line: print(line, file=sys.stderr))
+    STUDY = load_study(
+        ROOT,
+        config,
+        say=lambda line: print(line, file=sys.stderr),
+        given=" or ".join([*map(os.path.relpath, workflow.overwrite_configfiles), "--config"]),
+    )
 except StudyError as error:
     sys.exit(f"error: {error}")
 

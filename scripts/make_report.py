@@ -188,9 +188,10 @@ def optional_rows(path: Path | None) -> Rows:
 
 def seconds(value: float) -> str:
     """Seconds for people: ``4.2 s`` or ``3 min 20 s``."""
-    if value < 120:
+    if value < 119.95:
         return f"{value:.1f} s"
-    return f"{value // 60:.0f} min {value % 60:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    return f"{minutes} min {rest} s"
 
 
 def drawn_rules(path: Path) -> str | None:

@@ -1,5 +1,6 @@
 """What the workflow's tests share: one smoke study, run once, in a copy of the project."""
 
+import os
 import shutil
 import signal
 import subprocess
@@ -8,6 +9,9 @@ from pathlib import Path
 
 import pytest
 from project import Project, copy_project, under_ci
+
+# The tests compare bits and know whose turn it is: they are about the CPU, also where there is a GPU.
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -43,12 +43,14 @@ def train(smoke: Project, out: Path, seconds: float = 1e9) -> subprocess.Complet
     return subprocess.run(command, cwd=smoke.folder, capture_output=True, text=True, timeout=300)
 
 
-def failed_in_one_line(done: subprocess.CompletedProcess, reason: str) -> None:
+def failed_in_one_line(
+    done: subprocess.CompletedProcess, reason: str, remedy: str = "make room for it and rerun"
+) -> None:
     lines = [line for line in done.stderr.splitlines() if not line.startswith(f"{EXPERIMENT} seed 0: ")]
     assert done.returncode == 1
     assert len(lines) == 1, done.stderr
     assert lines[0].startswith("error: ") and reason in lines[0]
-    assert "make room for it and rerun" in lines[0]
+    assert lines[0].endswith(f"; {remedy}")
 
 
 def same_as(smoke: Project, out: Path) -> bool:
@@ -90,7 +92,8 @@ def test_a_disk_that_is_full_at_a_checkpoint_stops_the_run_and_the_next_one_goes
 def test_results_that_are_read_only_are_said_to_be(smoke: Project, small_disk: Disk):
     out = small_disk(1000)
     subprocess.run(["mount", "-o", "remount,ro", str(out)], check=True)
-    failed_in_one_line(train(smoke, out / "runs"), "cannot be written (Read-only file system)")
+    remedy = "make its folder one that you can write to and rerun"
+    failed_in_one_line(train(smoke, out / "runs"), "cannot be written (Read-only file system)", remedy)
 
 
 def test_a_worker_that_the_kernel_kills_fails_its_job_and_the_next_call_goes_on(editable: Project):

@@ -138,6 +138,16 @@ class Study(Strict):
     _left_out: list[str] = PrivateAttr(default_factory=list)
 
     @model_validator(mode="after")
+    def _answers(self) -> Self:
+        for name in ANSWERS:
+            if name not in self.experiments:
+                raise ValueError(
+                    f"experiments.{name}: is missing, and the report's answers need it; add it, or remove "
+                    "the null that leaves it out"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _references(self) -> Self:
         for name, dataset in self.datasets.items():
             if dataset.split.left(name) < 1:
@@ -156,8 +166,8 @@ class Study(Strict):
                 )
             if (recipe.train_images or 0) > left:
                 raise ValueError(
-                    f"experiments.{name}.recipe.train_images: {recipe.train_images} asked for, "
-                    f"{left} are there"
+                    f"experiments.{name}.recipe.train_images: {recipe.train_images} asked for, but {left} "
+                    "are there beside the validation images; lower it"
                 )
             for key, other in [
                 ("epochs_of", recipe.epochs_of),
@@ -184,7 +194,8 @@ class Study(Strict):
                 )
             if recipe.epochs_of and not self.experiments[recipe.epochs_of].recipe.epochs:
                 raise ValueError(
-                    f"experiments.{name}.recipe.epochs_of: {recipe.epochs_of} has no fixed epochs"
+                    f"experiments.{name}.recipe.epochs_of: {recipe.epochs_of} has no fixed epochs to take; "
+                    "name one that has, or give epochs"
                 )
         if self.contest.trials:
             trials = set(self.contest.trials.seeds)
@@ -194,13 +205,6 @@ class Study(Strict):
                         f"contest.trials.seeds: {min(shared)} is a seed of {name} too; "
                         "what is tuned on a seed must not be judged on it, take others"
                     )
-        return self
-
-    @model_validator(mode="after")
-    def _answers(self) -> Self:
-        for name in ANSWERS:
-            if name not in self.experiments:
-                raise ValueError(f"experiments.{name}: is missing, and the report's answers need it; add it")
         return self
 
     def of_task(self, *tasks: str) -> list[str]:
@@ -297,16 +301,20 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def load_study(
-    root: Path, overrides: dict[str, Any], say: Callable[[str], None] = lambda line: None
+    root: Path,
+    overrides: dict[str, Any],
+    say: Callable[[str], None] = lambda line: None,
+    given: str = "--config",
 ) -> Study:
     """Read the configuration below ``root`` and lay ``overrides`` (the command line) over it.
 
-    ``say`` is told which preset ``auto`` takes. Raises `StudyError` with file, key and expectation.
+    ``say`` is told which preset ``auto`` takes; ``given`` says where the overrides come from. Raises
+    `StudyError` with file, key and expectation.
     """
     layers = [(CONFIG_FILE, read_yaml(root / CONFIG_FILE, CONFIG_FILE))]
     preset = overrides.get("preset", layers[0][1].get("preset", "auto"))
     if preset not in ("auto", *PRESETS):
-        origin = "--config" if "preset" in overrides else CONFIG_FILE
+        origin = given if "preset" in overrides else CONFIG_FILE
         raise StudyError(
             f"{origin}: preset: expected auto, {', '.join(PRESETS)}, got {preset!r}"
             f"{suggest(str(preset), ('auto', *PRESETS))}"
@@ -320,7 +328,7 @@ def load_study(
     layers.append((preset_file, read_yaml(root / preset_file, preset_file)))
     # Snakemake reads True and False as such, and leaves YAML's own spelling a string.
     spelled = {"true": True, "false": False}
-    layers.append(("--config", {key: spelled.get(str(value), value) for key, value in overrides.items()}))
+    layers.append((given, {key: spelled.get(str(value), value) for key, value in overrides.items()}))
 
     merged: dict[str, Any] = {"study": preset}
     left_out: set[str] = set()  # by a null over them; others may still be `like` them
@@ -340,7 +348,8 @@ def load_study(
         contest = Contest.model_validate(merged.get("contest") or {})
     except ValidationError as error:
         raise StudyError(_explain(error, layers, ("contest",))) from error
-    whole = {name: {"seeds": merged.get("seeds"), **_inherit(experiments, name)} for name in experiments}
+    seeds = {"seeds": merged.get("seeds")}
+    whole = {name: seeds | _inherit(experiments, name, layers) for name in experiments}
     contestants = _contestants(whole, experiments, contest, left_out)
     merged["experiments"] = {k: v for k, v in (whole | contestants).items() if k not in left_out}
     try:
@@ -358,16 +367,18 @@ def read_yaml(path: Path, shown: str) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         raise StudyError(f"{shown}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
     except OSError as error:
-        raise StudyError(f"{shown}: cannot be read ({error.strerror}); restore it from git") from error
+        raise StudyError(
+            f"{shown}: cannot be read ({error.strerror}); check its path and permissions"
+        ) from error
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         line = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or "not YAML"
-        raise StudyError(f"{shown}{line}: {problem}; mend the YAML there") from error
+        raise StudyError(f"{shown}{line}: {problem}; correct the YAML there") from error
     if content is None:
         return {}
     if not isinstance(content, dict):
-        raise StudyError(f"{shown}: expected a table of keys, got {type(content).__name__}")
+        raise StudyError(f"{shown}: expected a mapping of keys, got {type(content).__name__}")
     return content
 
 
@@ -384,12 +395,14 @@ def merge(base: Any, over: Any) -> Any:
     return base | {key: merge(base[key], value) if key in base else value for key, value in over.items()}
 
 
-def _inherit(experiments: dict[str, Any], name: str, below: tuple[str, ...] = ()) -> dict[str, Any]:
+def _inherit(
+    experiments: dict[str, Any], name: str, layers: list[tuple[str, dict]], below: tuple[str, ...] = ()
+) -> dict[str, Any]:
     """An entry laid over the one that its ``like`` names; lengths replace each other."""
     entry = experiments[name]
-    where = f"{CONFIG_FILE}: experiments.{name}"
+    where = f"{_origin(['experiments', name, 'like'], layers)}: experiments.{name}"
     if not isinstance(entry, dict):
-        raise StudyError(f"{where}: expected a table, got {entry!r}")
+        raise StudyError(f"{where}: expected a mapping of keys, got {entry!r}")
     entry = dict(entry)
     parent = entry.pop("like", None)
     if parent is None:
@@ -397,8 +410,10 @@ def _inherit(experiments: dict[str, Any], name: str, below: tuple[str, ...] = ()
     if not isinstance(parent, str) or parent not in experiments:
         raise StudyError(f"{where}.like: no experiment {parent!r}{suggest(str(parent), experiments)}")
     if parent in (name, *below):
-        raise StudyError(f"{where}.like: goes round in a circle; give one of them a recipe of its own")
-    base = _inherit(experiments, parent, (name, *below))
+        chain = [*reversed(below), name, parent]
+        circle = " is like ".join(chain[chain.index(parent) :])
+        raise StudyError(f"{where}.like: {circle}; give one of them a recipe of its own")
+    base = _inherit(experiments, parent, layers, (name, *below))
     lengths = {"epochs", "epochs_of", "budget", "until"}
     recipe = entry.get("recipe")
     if isinstance(recipe, dict) and lengths & recipe.keys() and isinstance(base.get("recipe"), dict):
@@ -480,7 +495,9 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict]], below: tupl
     path = [p for i, p in enumerate(path) if not (i and path[i - 1] == "model")]
     path = [p for p in path if p not in ("constrained-int", "literal['auto']", "[key]")]
     key = ".".join(map(str, path))
-    origin = _origin(path, layers)
+    # A mistake in how entries go together names its key itself.
+    names_itself = first["msg"].removeprefix("Value error, ").partition(":")[0].split(".")
+    origin = _origin(path or names_itself, layers)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         message = f"unknown key{suggest(str(path[-1]), _siblings(path))}"

@@ -161,17 +161,16 @@ class Trainer:
         self._mirrored = which
 
     def batches(self, order: Tensor | None = None, skip: int = 0) -> Iterator[Images]:
-        """One epoch but for its first batches; images that fill no batch wait for another one."""
+        """One epoch from its batch ``skip`` on; an incomplete last batch is dropped."""
         order = self.order() if order is None else order
         for index in order.split(self.batch_size)[skip : self.steps_per_epoch]:
             yield self.splits.train.take(index)
 
     def warm_up(self) -> None:
-        """Compile and initialise by a step whose effects are undone; its time is kept apart.
+        """Take what each kind of step costs once, and undo its effects; the time is kept apart.
 
-        A CPU that compiles nothing needs a small one only: it just loads its libraries.
-
-        Raises `StudyError` where the step would not fit into the device's memory.
+        Compilers and libraries prepare themselves for a shape when they first meet it. Raises `StudyError`
+        where a step would not fit into the device's memory.
         """
         clock = Clock(self.device)
         buffers = {key: value.clone() for key, value in self.model.named_buffers()}
@@ -182,10 +181,14 @@ class Trainer:
         memory.check(
             self.device, self.model, lambda n: self.loss(first(slice(n)), False)[0], self.batch_size, there
         )
-        whole = self.recipe.compile or self.device.type == "cuda"
-        count = self.batch_size if whole else min(self.batch_size, 16)
+        batch = first(slice(self.batch_size))
         try:
-            self.loss(first(slice(count)))[0].backward()
+            for pixels in (*dict.fromkeys(resize.pixels for resize in self.recipe.resize), None):
+                self.pixels = pixels
+                self.loss(batch)[0].backward()
+            if self.slow and self._norms():
+                with torch.no_grad():
+                    self.loss(batch, compiled=False)  # as `finish` will
         except Exception as error:
             if not self.recipe.compile or isinstance(error, torch.OutOfMemoryError):
                 raise
@@ -202,6 +205,8 @@ class Trainer:
         self.generator.set_state(device_state)
         if cuda_state is not None:
             torch.cuda.set_rng_state(cuda_state)
+        if self.device.type == "cuda":
+            torch.cuda.reset_peak_memory_stats()  # cuDNN's search for algorithms took what no step will
         self.seconds.compile = clock.lap()
 
     # -- Evaluation ------------------------------------------------------------------------
@@ -255,8 +260,10 @@ class Trainer:
                 raise
             say(str(error))
             epochs = self.at.done / self.steps_per_epoch
-            history = self.at.history
-            return Outcome(self.at.done, epochs, None, None, 0.0, None, None, history, diverged=True)
+            return Outcome(
+                steps=self.at.done, epochs=epochs, converged=None, val_loss=None, val_accuracy=0.0,
+                test=None, tta=None, history=self.at.history, resumed=self.at.resumed, diverged=True,
+            )  # fmt: skip
         except Interrupted:
             if checkpoints:
                 checkpoints.save(self.at.done, self.state())
@@ -300,11 +307,13 @@ class Trainer:
             if at.epoch % self.recipe.validate_every and at.done < steps:
                 at.order = None
                 continue
-            # Before the last synchronisation the fast weights are on trial, not the answer.
+            # Until the last synchronisation: the slow weights are what the run will return.
             slow = self.slow.slow_weights() if self.slow and not at.finished else nullcontext()
             with slow:
                 val = self.evaluate(self.splits.val)
             self.seconds.evaluate += clock.lap()
+            if not math.isfinite(val.loss):
+                raise self._diverged("validation", val.loss, at.done - 1, steps)
             at.history.append(
                 {
                     "epoch": at.epoch, "step": at.done, "seconds": self.seconds.train,
@@ -319,7 +328,7 @@ class Trainer:
             if self._plateau:
                 at.converged = self._plateau.update(val.loss)
         val_loss, val_accuracy = at.history[-1]["val_loss"], at.history[-1]["val_accuracy"]
-        if self.slow and at.done < steps:  # it converged: the end came unannounced
+        if self.slow and at.done < steps:  # stopped early, so that `finish` has not been called yet
             self._finish_once(steps)
             self.seconds.train += clock.lap()
             val = self.evaluate(self.splits.val)
@@ -345,12 +354,14 @@ class Trainer:
         """
         loss, correct, finite = self._counts.tolist()
         if not math.isfinite(loss):
-            step = self.at.first + int(finite)
-            raise DivergedError(
-                f"the training loss became {loss} in epoch {self.at.epoch}, step {step + 1}, at learning "
-                f"rate {self._rate(step / steps):.4g}; lower recipe.optimizer.lr of this experiment"
-            )
+            raise self._diverged("training", loss, self.at.first + int(finite), steps)
         return loss, correct
+
+    def _diverged(self, kind: str, loss: float, step: int, steps: int) -> DivergedError:
+        return DivergedError(
+            f"the {kind} loss became {loss} in epoch {self.at.epoch}, step {step + 1}, at learning rate "
+            f"{self._rate(step / steps):.4g}; lower recipe.optimizer.lr of this experiment"
+        )
 
     def _finish_once(self, steps: int) -> None:
         if not self.at.finished:
@@ -366,8 +377,7 @@ class Trainer:
         if not self.slow:
             return
         self.slow.synchronize()
-        norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
-        norms = [norm for norm in norms if norm.training]  # frozen ones keep theirs
+        norms = self._norms()
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]
@@ -380,6 +390,11 @@ class Trainer:
                     break
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
+
+    def _norms(self) -> list[nn.modules.batchnorm._BatchNorm]:
+        """The BatchNorms that measure statistics; frozen ones keep theirs."""
+        norms = [m for m in self.model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+        return [norm for norm in norms if norm.training]
 
     # -- Its state -------------------------------------------------------------------------
 

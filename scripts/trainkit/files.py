@@ -13,7 +13,8 @@ from typing import Any
 from trainkit.errors import StudyError
 
 _AGAIN = "delete both and rerun snakemake"
-UNWRITABLE = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
+FULL = {errno.ENOSPC, errno.EDQUOT}
+UNWRITABLE = {*FULL, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST}
 
 
 @contextlib.contextmanager
@@ -33,12 +34,16 @@ def atomic(path: Path) -> Iterator[Path]:
     except OSError as error:
         if error.errno not in UNWRITABLE:
             raise
-        raise StudyError(
-            f"{path}: cannot be written ({error.strerror}); make room for it and rerun"
-        ) from error
+        raise unwritable(path, error) from error
     finally:
         if temporary:
             temporary.unlink(missing_ok=True)
+
+
+def unwritable(path: Path, error: OSError) -> StudyError:
+    """What to tell the user whose disk or folder takes no file."""
+    remedy = "make room for it" if error.errno in FULL else "make its folder one that you can write to"
+    return StudyError(f"{path}: cannot be written ({error.strerror}); {remedy} and rerun")
 
 
 def remove_leftovers(folder: Path) -> None:

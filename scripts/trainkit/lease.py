@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import IO, Any
 
 from trainkit.errors import StudyError
-from trainkit.files import remove_leftovers
+from trainkit.files import remove_leftovers, unwritable
 
 HELD = "STUDY_DEVICE"  # set for the children of the process that holds a lease
 SECONDS_BETWEEN_TRIES, SECONDS_BETWEEN_LINES = 0.2, 30
@@ -185,9 +185,7 @@ def alone_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         path.touch()
     except OSError as error:
-        raise StudyError(
-            f"{folder}: cannot be written ({error.strerror}); make room for it and rerun"
-        ) from error
+        raise unwritable(folder, error) from error
     waiting, lock = False, None
     try:
         while not (lock := try_lock(path)):

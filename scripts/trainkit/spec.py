@@ -247,7 +247,7 @@ class Schedule(Strict):
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.milestones != sorted(set(self.milestones)):
-            raise ValueError("milestones must rise")
+            raise ValueError(f"milestones must be in increasing order, each once; got {self.milestones}")
         if self.name == "warmup-stable-decay" and self.warmup + self.decay > 1:
             raise ValueError("warmup and decay together are longer than training")
         return self
@@ -323,13 +323,17 @@ class Recipe(Strict):
                 f"exactly one of epochs, epochs_of, budget, until must be given, got {given or 'none'}"
             )
         if self.schedule.name == "plateau" and not self.until:
-            raise ValueError("schedule plateau needs until: it does not know its horizon")
+            raise ValueError(
+                "schedule plateau needs until, for it waits for validation loss; give until or take another"
+            )
         if self.until and self.schedule.name not in ("plateau", "constant"):
             raise ValueError("until (convergence) goes with schedule plateau or constant only")
         if self.averaging and self.optimizer.lookahead:
             raise ValueError("averaging and optimizer.lookahead exclude each other; take one")
         if self.averaging and self.averaging.name == "tail" and self.until:
-            raise ValueError("averaging tail does not go with until: it does not know its horizon")
+            raise ValueError(
+                "averaging tail does not go with until, whose end is not known in advance; take ema or epochs"
+            )
         if self.until and self.validate_every > 1:
             raise ValueError("validate_every does not go with until, which looks after each epoch; remove it")
         if self.budget and self.resize:

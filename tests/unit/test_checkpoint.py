@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from test_engine import CONVNET, TRAIN, numbers, recipe, splits, trainer, weights
+from test_engine import CONVNET, BreaksAtTheEighthStep, numbers, recipe, splits, trainer, weights
 
 from trainkit import checkpoint
 from trainkit.checkpoint import Checkpoints
@@ -86,6 +86,23 @@ def test_a_run_stopped_at_any_moment_ends_in_the_same_weights_history_and_logits
         assert (outcome.converged, outcome.resumed) == (expected.converged, 1)
         moment += 1
     assert stops > STEPS
+
+
+def test_a_trial_that_diverges_after_it_was_stopped_says_both_and_is_not_tested(tmp_path):
+    checkpoints = Checkpoints(tmp_path, "key")
+    stopped = trainer(recipe())
+    stopped.interrupts = StopAt(3)
+    with pytest.raises(Interrupted):
+        stopped.fit(STEPS, SILENT, checkpoints)
+    broken = trainer(recipe(), kind=BreaksAtTheEighthStep)
+    outcome = broken.fit(STEPS, SILENT, checkpoints, trial=True)
+    assert (outcome.diverged, outcome.resumed, outcome.test) == (True, 1, None)
+    assert outcome.val_accuracy == 0.0
+
+
+def test_a_trial_is_validated_and_not_tested():
+    outcome = trainer(recipe()).fit(STEPS, SILENT, trial=True)
+    assert outcome.test is None and outcome.val_accuracy > 0 and not outcome.diverged
 
 
 def test_a_run_stopped_again_and_again_ends_the_same(tmp_path):
@@ -264,7 +281,3 @@ def test_a_signal_ends_the_program_at_its_next_step_with_a_line(name):
 
 def test_a_second_signal_has_its_usual_effect():
     assert run("SIGTERM", "os.kill(os.getpid(), signal.SIGTERM)").returncode == -signal.SIGTERM
-
-
-def test_the_images_of_the_test_are_enough_for_several_epochs():
-    assert TRAIN // 12 == 5 and STEPS > 10

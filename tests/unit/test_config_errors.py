@@ -40,7 +40,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("seeds", 3, "input should be a valid list, got 3"),
     ("seeds", [], "list should have at least 1 item"),
     ("experiments", [], "expected a table of experiments, got []"),
-    (CONVNET, None, "expected a table, got None"),
+    (CONVNET, None, "expected a mapping of keys, got None"),
     (f"{CONVNET}.title", DELETE, "is missing; add it"),
     (f"{CONVNET}.recipe.optimizer.lr", DELETE, "is missing; add it"),
     # numbers out of range
@@ -81,7 +81,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
         },
         "stages leave nothing of an image of 16x16 pixels",
     ),
-    (f"{CONVNET}.recipe.train_images", 55_001, "55001 asked for, 55000 are there"),
+    (f"{CONVNET}.recipe.train_images", 55_001, "55001 asked for, but 55000 are there beside the"),
     (f"{CONVNET}.recipe.validation_images", 60_000, "60000 leaves nothing to train on"),
     ("datasets.mnist.split.validation", 60_000, "60000 leaves nothing to train on"),
     ("datasets.cifar10.split", {"train_limit": 5000}, "5000 leaves nothing to train on"),
@@ -98,7 +98,11 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("threads", 10**6, "input should be less than or equal to 1024"),
     # schedules
     (f"{RESNET}.recipe.schedule", {"name": "step", "milestones": [1.5]}, "input should be less than 1"),
-    (f"{RESNET}.recipe.schedule", {"name": "step", "milestones": [0.5, 0.5]}, "milestones must rise"),
+    (
+        f"{RESNET}.recipe.schedule",
+        {"name": "step", "milestones": [0.5, 0.5]},
+        "in increasing order, each once",
+    ),
     (f"{RESNET}.recipe.schedule.warmup", 1, "input should be less than 1, got 1"),
     # hostile words
     ("experiments.my net", {"like": "mnist-convnet"}, "string should match pattern"),
@@ -125,9 +129,9 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("experiments.my/net", {"like": "mnist-convnet"}, "string should match pattern"),
     # references
     (f"{AUGMENTED}.like", "mnist-convnett", "no experiment 'mnist-convnett'; did you mean 'mnist-convnet'?"),
-    (f"{CONVNET}.like", "mnist-convnet", "goes round in a circle"),
+    (f"{CONVNET}.like", "mnist-convnet", "mnist-convnet is like mnist-convnet; give"),
     (f"{AUGMENTED}.recipe.epochs_of", "nothing", "no experiment 'nothing'; known: mnist-dense-baseline, "),
-    (f"{AUGMENTED}.recipe.epochs_of", "cifar10-shallow", "cifar10-shallow has no fixed epochs"),
+    (f"{AUGMENTED}.recipe.epochs_of", "cifar10-shallow", "has no fixed epochs to take; name one"),
     (f"{CONSTANT}.recipe", "none", "input should be a valid dictionary"),
     (f"{CONSTANT}.recipe.budget", 3, "input should be a valid dictionary"),
     (f"{CONSTANT}.recipe.budget.reference", "cifar10-fast", "no experiment 'cifar10-fast'; did you mean"),
@@ -148,7 +152,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "a frozen base's steps are not calibrated",
     ),
     (f"{CONVNEXT}.model.depths", [1, 1], "depths and widths must name the same number of stages"),
-    (f"{RESNET}.recipe.schedule.milestones", [0.7, 0.3], "milestones must rise"),
+    (f"{RESNET}.recipe.schedule.milestones", [0.7, 0.3], "milestones must be in increasing order"),
     # sources
     ("datasets.mnist.sources.0", {"kind": "folder"}, "path is missing: a source of kind folder needs it"),
     ("datasets.mnist.sources.0.kind", "ftp", "got 'ftp'"),
@@ -212,22 +216,37 @@ def test_two_experiments_that_are_like_each_other_go_round_in_a_circle(tmp_path,
     root = folder_with(
         tmp_path, yaml.safe_dump(changed(content, f"{CONVNET}.like", "mnist-convnet-augmented"))
     )
-    assert re.match(rf"config/config.yaml: {CONVNET}.*\.like: goes round", error_of(root, {"preset": "cpu"}))
+    message = error_of(root, {"preset": "cpu"})
+    assert re.match(rf"config/config.yaml: {CONVNET}.*\.like: mnist-convnet", message)
+    assert "mnist-convnet is like mnist-convnet-augmented is like mnist-convnet; give one of them" in message
+
+
+def test_a_mistake_in_the_users_own_file_is_said_to_be_there(root):
+    def told(**entries: Any) -> str:
+        with pytest.raises(StudyError) as caught:
+            load_study(root, {"preset": "cpu", "experiments": entries}, given="my.yaml or --config")
+        return str(caught.value)
+
+    where = "my.yaml or --config: experiments.mnist-convnet"
+    assert told(**{"mnist-convnet": None}).startswith(f"{where}: is missing, and the report's answers need")
+    assert told(**{"mnist-convnet": {"like": "no"}}).startswith(f"{where}.like: no experiment 'no'")
+    assert told(**{"mnist-convnet": {"recipe": {"train_images": 10**6}}}).startswith(f"{where}.recipe.train")
+    assert told(**{"mnist-convnet": 3}).startswith(f"{where}: expected a mapping of keys, got 3")
 
 
 @pytest.mark.parametrize(
     ("text", "line"),
     [
         ("preset: auto\nseeds: [0, 1\n", r"config/config.yaml, line \d+: "),
-        ("preset: auto\n\tseeds: [0]\n", r"config/config.yaml, line 2: .*; mend the YAML there"),
+        ("preset: auto\n\tseeds: [0]\n", r"config/config.yaml, line 2: .*; correct the YAML there"),
         (
             "seeds: [0]\npreset: cpu\nseeds: [1]\n",
             "config/config.yaml, line 3: the key 'seeds' is given twice",
         ),
         ("a:\n  b: 1\n  b: 1\n", "config/config.yaml, line 3: the key 'b' is given twice"),
-        ("- seeds\n- [0]\n", "config/config.yaml: expected a table of keys, got list"),
-        ("just words", "config/config.yaml: expected a table of keys, got str"),
-        ("a: \x07", "config/config.yaml.*: .*; mend the YAML there"),
+        ("- seeds\n- [0]\n", "config/config.yaml: expected a mapping of keys, got list"),
+        ("just words", "config/config.yaml: expected a mapping of keys, got str"),
+        ("a: \x07", "config/config.yaml.*: .*; correct the YAML there"),
         ("", "config/config.yaml: experiments: expected a table of experiments, got None"),
     ],
     ids=["open list", "tab", "twice", "twice within", "list", "words", "control character", "empty"],

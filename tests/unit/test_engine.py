@@ -376,7 +376,8 @@ def test_images_are_smaller_until_the_fraction_of_training_that_the_recipe_names
     seen = []
     subject.forward = lambda x: (seen.append(x.shape[-1]), subject.model(x))[1]
     subject.fit(20, say=lambda line: None)
-    assert seen[1:] == [16] * 5 + [20] * 5 + [8] * 10  # the first is the warm-up
+    assert seen[:3] == [16, 20, 8]  # each is met in the warm-up first
+    assert seen[3:] == [16] * 5 + [20] * 5 + [8] * 10
 
 
 def test_test_time_augmentation_averages_logits_and_leaves_the_plain_test_alone():

@@ -55,6 +55,16 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_what_to_do(tmp_path):
     assert path.read_text() == "old"
 
 
+def test_where_no_folder_can_be_nobody_is_told_to_make_room(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    with pytest.raises(StudyError) as caught:
+        write_text(tmp_path / "taken" / "x.txt", "text")
+    assert str(caught.value) == (
+        f"{tmp_path}/taken/x.txt: cannot be written (File exists); "
+        "make its folder one that you can write to and rerun"
+    )
+
+
 def test_missing_folders_are_made(tmp_path):
     write_text(tmp_path / "a" / "b" / "c.txt", "text")
     assert (tmp_path / "a" / "b" / "c.txt").read_text() == "text"

@@ -21,8 +21,7 @@ GPUS = ["GPU-aaaa-1", "GPU-bbbb-2", "GPU-cccc-3", "GPU-dddd-4"]
 HOLDER = """
 import os, sys
 from trainkit import lease
-if {gpus}:
-    lease.gpu_models = lambda: dict.fromkeys({gpus}, "H100")
+lease.gpu_models = lambda: dict.fromkeys({gpus}, "H100")
 device = lease.LEASE.hold(lambda line: print(line, flush=True))
 print(device, os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
 sys.stdin.read()
@@ -247,14 +246,17 @@ def test_a_lock_whose_file_was_removed_meanwhile_is_none(tmp_path, monkeypatch):
 def test_a_run_waits_for_an_orphan_that_still_trains_into_its_folder(tmp_path):
     with lease.alone_in(tmp_path / "run", print):
         done = subprocess.Popen(
-            [sys.executable, "-c", "from trainkit import lease; from pathlib import Path; import sys\n"
+            [sys.executable, "-u", "-c",
+             "from trainkit import lease; from pathlib import Path; import sys\n"
              "with lease.alone_in(Path(sys.argv[1]), print): print('alone')", str(tmp_path / "run")],
             cwd=SCRIPTS, text=True, stdout=subprocess.PIPE,
         )  # fmt: skip
+        assert done.stdout
+        waits = done.stdout.readline()
+        assert waits == f"waiting for another process that trains into {tmp_path / 'run'}\n"
         time.sleep(0.1)
         assert done.poll() is None
-    printed = done.communicate(timeout=30)[0]
-    assert printed.splitlines()[-1] == "alone"
+    assert done.communicate(timeout=30)[0] == "alone\n"
     assert list((tmp_path / "run").iterdir()) == []
 
 

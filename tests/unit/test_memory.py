@@ -1,5 +1,6 @@
 """The memory of a training step: counted exactly, and refused before it is taken."""
 
+import psutil
 import pytest
 import torch
 from torch import nn
@@ -47,4 +48,10 @@ def test_rows_of_small_images_are_counted_with_their_copies(monkeypatch):
 
 
 def test_free_memory_is_less_than_what_the_machine_has():
-    assert 0 < memory.free_bytes(CPU) < 2**50
+    assert 0 < memory.free_bytes(CPU) <= psutil.virtual_memory().total
+
+
+def test_of_a_containers_memory_only_what_it_has_left_is_free(monkeypatch):
+    held = psutil.Process().memory_info().rss
+    monkeypatch.setattr(memory, "limits", lambda: {"memory_mb_by_cgroup": held / 2**20 + 100})
+    assert memory.free_bytes(CPU) == pytest.approx(100 * 2**20, abs=50 * 2**20)
