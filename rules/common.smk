@@ -87,7 +87,7 @@ def made_of(name):
 
 
 @cache
-def stands(name, seed):
+def is_up_to_date(name, seed):
     """Whether a run's record is there, and made of what its spec, code and data are now."""
     try:
         return read_record(finished_record(name, seed)).identity() == made_of(name)
@@ -95,9 +95,9 @@ def stands(name, seed):
         return False
 
 
-def counts(name, seed):
+def is_included(name, seed):
     """Whether a run is part of the study: those that are there, where nothing is to be trained."""
-    return not STUDY.finished_only or stands(name, seed)
+    return not STUDY.finished_only or is_up_to_date(name, seed)
 
 
 def records_of(*tasks):
@@ -105,13 +105,13 @@ def records_of(*tasks):
     return [
         f"<results>/runs/{name}/seed-{seed}/record.json"
         for name, seed in runs_of(*tasks)
-        if counts(name, seed)
+        if is_included(name, seed)
     ]
 
 
 def missing_runs():
     """The runs that a report on what is there lacks."""
-    return [f"{name}/seed-{seed}" for name, seed in runs_of(*IN_ALL) if not counts(name, seed)]
+    return [f"{name}/seed-{seed}" for name, seed in runs_of(*IN_ALL) if not is_included(name, seed)]
 
 
 def spec_json(experiment):
@@ -283,7 +283,7 @@ def first_records(experiments):
     return [
         first_record(name)
         for name in experiments
-        if name in STUDY.experiments and counts(name, STUDY.experiments[name].seeds[0])
+        if name in STUDY.experiments and is_included(name, STUDY.experiments[name].seeds[0])
     ]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import psutil
 import torch
 
-from trainkit import benchmarks, datasets, lease, memory, profiling, runs
+from trainkit import benchmarks, datasets, lease, memory, peak, profiling, runs
 from trainkit import device as devices
 from trainkit.augment import Pipeline
 from trainkit.device import Clock, Numerics
@@ -192,7 +192,7 @@ class Project(Measured):
         return steps * self.batch_size / clock.lap()
 
     def matrix_gflops(self) -> float:
-        return profiling.matrix_rate(self.device, getattr(torch, self.numerics.precision))
+        return peak.matrix_rate(self.device, getattr(torch, self.numerics.precision))
 
     def analyse(self) -> dict[str, Any]:
         """Facts that need no other side: FLOPs an image, and where a step's time goes."""

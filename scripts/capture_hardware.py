@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from trainkit import device as devices
-from trainkit import hardware, precision, profiling
+from trainkit import hardware, peak, precision
 from trainkit.errors import run_program
 from trainkit.files import atomic, write_json
 
@@ -26,7 +26,7 @@ def main() -> None:
     device = devices.acquire(args.threads, False, facts)
     facts["tf32"] = devices.uses_tf32(device)
     facts["matrix_product_gflops"] = {
-        name: profiling.matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")
+        name: peak.matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")
     }
     facts["precision"] = precision.measure(device)
     with atomic(args.table) as path, path.open("w", newline="") as stream:

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from make_figures import save
-from make_tables import write_table
 from trainkit import benchmarks
 from trainkit.errors import run_program
 from trainkit.figures.benchmark import speeds
 from trainkit.files import read_json
+from trainkit.outputs import write_figure, write_table
 
 
 def main() -> None:
@@ -32,7 +31,7 @@ def main() -> None:
     write_table("benchmark", rates, args.tables, shows, f"{ratios}.")
     shows_parts = "Where the time of a training step goes, by kind of operator, from PyTorch's profiler."
     write_table("benchmark_breakdown", breakdown, args.tables, shows_parts)
-    save(speeds(rates, breakdown), args.figure, shows, f"{ratios}.")
+    write_figure(speeds(rates, breakdown), args.figure, shows, f"{ratios}.")
 
 
 if __name__ == "__main__":

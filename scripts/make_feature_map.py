@@ -6,11 +6,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from make_figures import save
 from trainkit import datasets, runs
 from trainkit.errors import run_program
 from trainkit.figures.features import Panel, maps, neighbours_agree, two_dimensions
 from trainkit.models import efficientnet_lite0
+from trainkit.outputs import write_figure
 from trainkit.record import read_record
 from trainkit.spec import RunSpec
 
@@ -48,7 +48,7 @@ def main() -> None:
         "standardised features, a colour a digit. No test image was trained on."
     )
     said = "; ".join(f"{panel.title}: {100 * panel.agree:.1f}%" for panel in panels)
-    save(
+    write_figure(
         maps(panels, labels),
         args.out,
         shows,

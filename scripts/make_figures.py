@@ -3,14 +3,12 @@
 import argparse
 from pathlib import Path
 
-import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.figure import Figure
 
-from trainkit.captions import of_results, write_caption
+from trainkit.captions import of_results
 from trainkit.errors import run_program
 from trainkit.figures import FIGURES, drawn, task1
-from trainkit.files import atomic
+from trainkit.outputs import write_figure
 from trainkit.results import Results
 
 
@@ -23,27 +21,14 @@ def main() -> None:
     args = parser.parse_args()
     results = Results(args.records)
     for name, draw in FIGURES[args.task].items():
-        save(drawn(draw, results), args.out / f"{name}.svg", *of_results(name, results))
+        write_figure(drawn(draw, results), args.out / f"{name}.svg", *of_results(name, results))
     if args.input_pipeline:
         profile = pd.read_csv(args.input_pipeline)
         seconds = profile.groupby("pipeline", sort=False).microseconds_per_image.sum()
         said = "; ".join(f"{name}: {value:.1f}" for name, value in seconds.items())
         shows = "Microseconds an image of the input pipeline, by operation (a logarithmic axis)."
         path = args.out / "task1.3_input_pipeline.svg"
-        save(task1.input_pipeline(profile), path, shows, f"All operations together, {said}.")
-
-
-def save(figure: Figure, path: Path, *caption: str) -> None:
-    """Write a figure, as SVG without the date, so that the same figure gives the same bytes.
-
-    Its caption for `snakemake --report`, where there is one, lies beside it.
-    """
-    kind = path.suffix.removeprefix(".")
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format=kind, metadata={"Date": None} if kind == "svg" else None)
-    plt.close(figure)
-    if caption:
-        write_caption(path.with_suffix(".rst"), *caption)
+        write_figure(task1.input_pipeline(profile), path, shows, f"All operations together, {said}.")
 
 
 if __name__ == "__main__":

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from safetensors.numpy import load_file
 
-from make_figures import save
 from trainkit import galleries
 from trainkit.errors import run_program
 from trainkit.files import verified
+from trainkit.outputs import write_figure
 from trainkit.record import read_record
 
 
@@ -27,7 +27,7 @@ def main() -> None:
         "filters.png": galleries.filters(record, folder),
     }
     for name, figure in drawn.items():
-        save(figure, Path(f"{args.prefix}_{name}"))
+        write_figure(figure, Path(f"{args.prefix}_{name}"))
 
 
 if __name__ == "__main__":

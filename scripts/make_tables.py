@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from trainkit.captions import of_results, write_caption
+from trainkit.captions import of_results
 from trainkit.errors import run_program
-from trainkit.files import write_text
+from trainkit.outputs import write_table
 from trainkit.results import MissingRunsError, Results
 from trainkit.tables import TABLES
 
@@ -27,22 +27,6 @@ def main() -> None:
         except MissingRunsError:
             rows = []
         write_table(name, pd.DataFrame(rows), args.out, *of_results(name, results))
-
-
-def write_table(name: str, frame: pd.DataFrame, folder: Path, *caption: str) -> None:
-    """A table as CSV, as an HTML page and, for `snakemake --report`, the caption beside it."""
-    write_text(folder / f"{name}.csv", frame.to_csv(index=False, float_format="%.6g"))
-    write_text(folder / f"{name}.html", as_page(name, frame))
-    write_caption(folder / f"{name}.rst", *caption)
-
-
-def as_page(name: str, frame: pd.DataFrame) -> str:
-    table = frame.to_html(index=False, float_format="%.4g", na_rep="", border=0)
-    style = (
-        "body{font-family:system-ui,sans-serif;margin:1rem}table{border-collapse:collapse}"
-        "th,td{padding:.3rem .6rem;text-align:left;border-bottom:1px solid #ccc;white-space:nowrap}"
-    )
-    return f"<!doctype html><meta charset='utf-8'><title>{name}</title><style>{style}</style>{table}\n"
 
 
 if __name__ == "__main__":

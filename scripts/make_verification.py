@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from make_tables import write_table
 from trainkit.errors import StudyError, run_program
+from trainkit.outputs import write_table
 from trainkit.progress import print_line
 from trainkit.record import read_record
 from trainkit.results import refuse_stale

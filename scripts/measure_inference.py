@@ -9,12 +9,12 @@ import pandas as pd
 import torch
 from torch import nn
 
-from make_tables import write_table
 from trainkit import datasets, inference, runs
 from trainkit import device as devices
 from trainkit.errors import run_program
 from trainkit.files import read_json
 from trainkit.models import repvgg
+from trainkit.outputs import write_table
 from trainkit.progress import print_line
 from trainkit.results import Results
 from trainkit.spec import RunSpec

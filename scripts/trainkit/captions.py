@@ -1,19 +1,10 @@
 """What `snakemake --report` says beside each table and figure: what it shows, and what came out."""
 
-import re
 from collections.abc import Callable
-from pathlib import Path
 
 from trainkit import tables
 from trainkit.answers import comparisons, contest, task3
-from trainkit.files import write_text
 from trainkit.results import MissingRunsError, Results, Rows, percent
-
-
-def write_caption(path: Path, *sentences: str) -> None:
-    """Write a caption as reStructuredText that Snakemake takes for a Jinja template, so both are escaped."""
-    text = re.sub(r"([*`_|\\])", r"\\\1", " ".join(filter(None, sentences)))
-    write_text(path, re.sub(r"[{}]", lambda brace: f"{{{{ '{brace[0]}' }}}}", text) + "\n")
 
 
 def of_results(name: str, results: Results) -> tuple[str, str]:

@@ -18,7 +18,7 @@ from trainkit.limits import limits
 from trainkit.progress import print_line
 from trainkit.spec import FeatureSpec, Model, RunSpec
 
-Precision = str  # "float32" or "bfloat16"
+Precision = str  # "float32" or "bfloat16"; in a recipe "auto", too
 CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE, BLOCKED = "channels_last", "contiguous", "side_by_side", "blocked"
 CONVOLUTION, WIDE = "convolution", "wide convolution"  # families of networks
 WIDE_FROM = side_by_side.FEWEST_CHANNELS  # of the widest convolutions: rows are tried for wide ones alone
@@ -74,7 +74,7 @@ def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = No
 
 
 def check_gpu() -> None:
-    """Refuse a GPU whose driver is too old for this PyTorch, or that is itself."""
+    """Raise `StudyError` where this PyTorch cannot use the GPU: its driver is too old, or it is."""
     try:
         torch.zeros(1, device="cuda").add_(1).item()
     except (RuntimeError, AssertionError) as error:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from safetensors.numpy import load_file
+from scipy.special import softmax
 
 from trainkit import datasets
 from trainkit.augment import Pipeline
@@ -17,9 +18,7 @@ from trainkit.spec import RunSpec
 def predictions(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     """A run's test probabilities ``(N, classes)`` and labels ``(N,)``."""
     arrays = load_file(folder / "predictions.safetensors")
-    logits = arrays["test_logits"] - arrays["test_logits"].max(1, keepdims=True)
-    odds = np.exp(logits)
-    return odds / odds.sum(1, keepdims=True), arrays["test_labels"]
+    return softmax(arrays["test_logits"], axis=1), arrays["test_labels"]
 
 
 def confusion(record: RunRecord, folder: Path) -> Figure:

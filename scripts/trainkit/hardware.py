@@ -3,10 +3,8 @@
 import json
 import os
 import platform
-import re
 import shutil
 import subprocess
-from pathlib import Path
 from typing import Any
 
 import psutil
@@ -104,7 +102,7 @@ def cpu() -> dict[str, Any]:
         "logical_cores": psutil.cpu_count(logical=True),
         "clock_base_mhz": None if base is None else base / 1000,
         "clock_max_mhz": frequency.max if frequency and frequency.max else None,
-        "clock_current_mhz": current_clock(),
+        "clock_current_mhz": round(frequency.current, 1) if frequency and frequency.current else None,
         "caches": {
             key.removesuffix(" cache"): value for key, value in facts.items() if key.endswith(" cache")
         },
@@ -128,16 +126,6 @@ def lscpu() -> dict[str, str]:
         table[entry["field"].rstrip(":")] = entry.get("data") or ""
         todo.extend(entry.get("children", ()))
     return table
-
-
-def current_clock() -> float | None:
-    """Mean MHz over the cores, as the kernel reads it now."""
-    try:
-        text = Path("/proc/cpuinfo").read_text()
-    except OSError:
-        return None
-    clocks = [float(value) for value in re.findall(r"^cpu MHz\s*:\s*([\d.]+)", text, re.M)]
-    return round(sum(clocks) / len(clocks), 1) if clocks else None
 
 
 # -- System --------------------------------------------------------------------------------

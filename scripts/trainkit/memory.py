@@ -58,7 +58,8 @@ def saved_bytes(forward: Callable[[], Tensor]) -> int:
 def peak_mb(device: torch.device) -> float:
     """The most memory held: the GPU's where there is one, else the process's.
 
-    Without the libraries' files, of which a warm start maps only what it touches.
+    The process's is without the pages of libraries' files, which a warm start shares: so warm and cold
+    runs compare.
     """
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20

@@ -1,15 +1,12 @@
-"""Where the time of a training step goes, and what the device could do at best."""
+"""Where the time of a training step goes, and how many operations it takes."""
 
 import re
 import time
 from collections.abc import Callable
-from statistics import median
 
 import torch
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
-
-from trainkit.device import Clock
 
 # Operators by what they do, first match wins. Self time only, so that nothing counts twice.
 PARTS = {
@@ -24,29 +21,6 @@ PARTS = {
     "addition": r"aten::add_?$",
     "copies and casts": r"copy|_to_copy|contiguous|clone|fill_|zero_|empty|cat|to_dense|to_mkldnn",
 }
-
-
-def matrix_rate(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
-    """Measured GFLOP/s of a square matrix product, as large a one as takes a fraction of a second.
-
-    A processor without instructions for ``dtype`` may be a thousand times slower at it.
-    """
-    size = 256
-    while (seconds := _product_seconds(device, dtype, size, 1)) < 0.03 and size < 8192:
-        size *= 2
-    if seconds < 1:
-        seconds = _product_seconds(device, dtype, size, rounds)
-    return round(2 * size**3 / seconds / 1e9, 1)
-
-
-def _product_seconds(device: torch.device, dtype: torch.dtype, size: int, rounds: int) -> float:
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
-    seconds = []
-    for _ in range(rounds + 1):
-        clock = Clock(device)
-        a @ b
-        seconds.append(clock.lap())
-    return median(seconds[1:])
 
 
 def count_flops(work: Callable[[], object]) -> dict[str, int]:
@@ -64,7 +38,7 @@ def count_flops(work: Callable[[], object]) -> dict[str, int]:
 def breakdown(step: Callable[[], object], device: torch.device, steps: int) -> dict[str, float]:
     """Seconds a step by kind of operator, measured by PyTorch's profiler.
 
-    What no operator accounts for (Python, dispatching, waiting) is ``other``.
+    What no operator accounts for (Python, dispatching, waiting), or none that ``PARTS`` knows, is ``other``.
     """
     cuda = device.type == "cuda"
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]

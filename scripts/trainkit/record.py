@@ -1,4 +1,4 @@
-"""RunRecord: what a run leaves behind, and the only thing that tables and figures read."""
+"""RunRecord: the facts of a run, which tables and figures read (curves and logits lie beside it)."""
 
 import importlib.metadata
 import json

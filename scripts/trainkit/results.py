@@ -1,6 +1,7 @@
 """Finished runs, and the columns that their tables share: what every figure and sentence is made of."""
 
 from math import isnan
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -63,10 +64,10 @@ class Results:
 
     def values(self, name: str, key: str) -> list[float]:
         """A field of all seeds; ``seconds.train`` reaches into the record."""
-        return [_dig(record, key) for record in self.runs[name]]
+        return [attrgetter(key)(record) for record in self.runs[name]]
 
     def by_seed(self, name: str, key: str) -> dict[int, float]:
-        return {record.seed: _dig(record, key) for record in self.runs[name]}
+        return {record.seed: attrgetter(key)(record) for record in self.runs[name]}
 
     def interval(self, name: str, key: str) -> stats.Interval:
         """The mean of a field over the seeds with its 95% interval; an accuracy's stays within 0 and 1."""
@@ -116,13 +117,6 @@ def refuse_stale(path: Path, record: RunRecord, declared: dict[str, dict[str, st
                 f"{path}: was made from another {what} (digest {digest}) than the workflow declares "
                 f"({expected[what]}); delete the file and rerun snakemake"
             )
-
-
-def _dig(record: RunRecord, key: str) -> Any:
-    value: Any = record
-    for part in key.split("."):
-        value = getattr(value, part)
-    return value
 
 
 def summary(results: Results, name: str) -> dict[str, Any]:

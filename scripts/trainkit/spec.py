@@ -405,7 +405,7 @@ class Split(Strict):
     test_limit: int | None = Field(None, ge=10, description="use this many test images only")
 
     def of(self, recipe: Recipe) -> Self:
-        """The same, as a recipe wants it."""
+        """This split with the number of validation images that a recipe asks for, if it asks for one."""
         return self.model_copy(update={"validation": recipe.validation_images or self.validation})
 
     def left(self, dataset: str) -> int:

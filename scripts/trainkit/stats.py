@@ -70,7 +70,7 @@ def paired_difference(a: dict[int, float], b: dict[int, float]) -> Difference | 
 
 
 def detectable(differences: list[Difference], comparisons: int, power: float = 0.8) -> float:
-    """The smallest true difference that paired seeds as many and as spread as these find that often.
+    """The smallest true difference that paired seeds, as many and as spread as these, find with ``power``.
 
     By the two-sided paired t test at 5% over the number of ``comparisons`` (Bonferroni: Holm's first
     step), from the noncentral t distribution (Cohen 1988, section 2.5). The spread is pooled over the

@@ -7,8 +7,9 @@ import jinja2
 import pytest
 from docutils.core import publish_parts
 
-from trainkit.captions import CAPTIONS, of_results, write_caption
+from trainkit.captions import CAPTIONS, of_results
 from trainkit.figures import FIGURES
+from trainkit.outputs import write_caption
 from trainkit.results import Results
 from trainkit.tables import TABLES
 

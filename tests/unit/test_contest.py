@@ -289,8 +289,8 @@ def test_the_answer_names_the_winners_and_the_losers_with_their_differences(writ
     )
     said = answers.equal_time(tables.equal_time(results))
     assert "on 3 paired seeds, after correction for 2 comparisons" in said
-    assert f"comparisons: “{LINEAR}” (+10.03 points)" in said
-    assert "Worse than it: “cifar10-fast-worse” (-9.97 points)" in said
+    assert f"comparisons: “{LINEAR}” (+10.03 points, in 100% of the budget)" in said
+    assert "Worse than it: “cifar10-fast-worse” (-9.97 points, in 100% of the budget)" in said
 
 
 def test_only_comparisons_that_were_tested_are_counted(write_contest):
@@ -322,7 +322,7 @@ def test_lookahead_that_hurts_is_said_with_its_interval(write_contest):
     (sentence,) = answers.slow_weights(results)
     assert sentence.startswith("Lookahead hurt at B: -5.")
     assert "n=3 seeds, p=" in sentence and "corrected for" not in sentence
-    assert sentence.endswith("), in 1.20 times their seconds without it.")
+    assert sentence.endswith("); runs with it took 1.20 times as long as without.")
     assert answers.unequal_gains(results) == []
 
 
@@ -361,7 +361,7 @@ def test_verdicts_on_lookahead_at_several_budgets_are_corrected_for_their_number
     assert rows[""]["verdict"] == "no difference was found (n=3)"
     assert rows[""]["p"] < 0.05 < rows[""]["p_holm"] == pytest.approx(3 * rows[""]["p"])
     said = answers.slow_weights(results)[0]
-    assert said.startswith("Lookahead made no difference that was found at B")
+    assert said.startswith("Lookahead had no effect that was found at B")
     assert f"n=3 seeds, p={rows['']['p_holm']:.2g} corrected for 3 comparisons)" in said
 
 

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from trainkit import digest
+from trainkit import digest, models
 
-ARCHITECTURES = ("convnet", "convnextv2", "dense", "efficientnet_lite0", "fasternet", "repvgg", "resnet")
+ARCHITECTURES = sorted(
+    path.stem for path in Path(models.__file__).parent.glob("*.py") if path.stem != "__init__"
+)
 
 
 @pytest.fixture
@@ -22,12 +24,17 @@ def scripts(root: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return copy
 
 
-def run_digest(architecture: str) -> str:
-    """The digest of the runs of an architecture, as the workflow takes it, read anew."""
+def code_digest(*programs: str) -> str:
+    """As the workflow takes it, of files that are read anew."""
     digest._parse.cache_clear()
     digest.code_digest.cache_clear()
     digest._own.cache_clear()
-    return digest.code_digest("train.py", f"trainkit/models/{architecture}.py")
+    return digest.code_digest(*programs)
+
+
+def run_digest(architecture: str) -> str:
+    """The digest of the runs of an architecture."""
+    return code_digest("train.py", f"trainkit/models/{architecture}.py")
 
 
 def append(path: Path, text: str) -> None:
@@ -98,6 +105,22 @@ def test_declarations_and_what_only_the_report_uses_retrain_nothing(scripts, nam
     before = {name: run_digest(name) for name in ARCHITECTURES}
     append(scripts / "trainkit" / name, "EDITED = True")
     assert {name: run_digest(name) for name in ARCHITECTURES} == before
+
+
+MEASURING = ("capture_hardware.py", "calibrate.py", "benchmark.py", "measure_inference.py")
+
+
+@pytest.mark.parametrize("name", ["answers/contest.py", "tables/task3.py", "captions.py", "figures/task1.py"])
+def test_another_wording_or_drawing_measures_nothing_again(scripts, name):
+    before = [code_digest(program) for program in MEASURING]
+    append(scripts / "trainkit" / name, "EDITED = True")
+    assert [code_digest(program) for program in MEASURING] == before
+
+
+def test_how_a_step_is_taken_apart_retrains_nothing(scripts):
+    before = code_digest("capture_hardware.py"), run_digest("dense")
+    append(scripts / "trainkit" / "profiling.py", "EDITED = True")
+    assert (code_digest("capture_hardware.py"), run_digest("dense")) == before
 
 
 def test_a_touch_retrains_nothing(scripts):

@@ -68,8 +68,8 @@ def soonest(results: Results) -> str:
         return ""
     first = min(rows, key=lambda row: row["seconds_to_target"])
     return (
-        f"{first['target_val_accuracy']:.0f}% of the validation images is reached, of the schedules alone, "
-        f"first by {quoted(first['title'])}, after {first['seconds_to_target']:.1f} s in the mean "
+        f"Of the schedules alone, the first to reach {first['target_val_accuracy']:.0f}% validation accuracy "
+        f"is {quoted(first['title'])}, after {first['seconds_to_target']:.1f} s in the mean "
         f"(n={first['runs_that_reach_it']})."
     )
 
@@ -80,7 +80,11 @@ def _beyond_chance(rows: Rows, sign: int) -> Rows:
 
 
 def _listed(rows: Rows) -> str:
-    return ", ".join(f"{quoted(row['title'])} ({row['difference']:+.2f} points)" for row in rows)
+    return ", ".join(
+        f"{quoted(row['title'])} ({row['difference']:+.2f} points, in "
+        f"{100 * row['used_over_budget']:.0f}% of the budget)"
+        for row in rows
+    )
 
 
 def over_budgets(results: Results) -> list[str]:
@@ -166,7 +170,7 @@ def slow_weights(results: Results) -> list[str]:
     for row in of_all:
         if row["budget"] or row["pairs"] < 2:
             continue
-        verb = "made no difference that was found"
+        verb = "had no effect that was found"
         if row["p_holm"] < LEVEL:
             verb = "helped" if row["difference"] > 0 else "hurt"
         sure = f", p={row['p_holm']:.2g}" if row["p_holm"] == row["p_holm"] else ""
@@ -175,8 +179,8 @@ def slow_weights(results: Results) -> list[str]:
         found.append(
             f"{row['slow_weights']} {verb} at B: {row['difference']:+.2f} points over all schedules "
             f"(95% interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}, "
-            f"n={row['pairs']} seeds{sure}), in {row['train_seconds_over_plain']:.2f} times their seconds "
-            "without it."
+            f"n={row['pairs']} seeds{sure}); runs with it took {row['train_seconds_over_plain']:.2f} times "
+            "as long as without."
         )
     return found
 

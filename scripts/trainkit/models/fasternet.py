@@ -14,7 +14,7 @@ FAMILY = "convolution"
 
 
 class PartialConv(nn.Module):
-    """A 3x3 convolution of the first quarter of the channels (figure 4c)."""
+    """A 3x3 convolution of the first 1/``parts`` of the channels, a quarter in the paper (figure 4c)."""
 
     def __init__(self, channels: int, parts: int) -> None:
         super().__init__()
