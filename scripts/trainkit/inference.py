@@ -15,7 +15,7 @@ Case = tuple[str, int]  # a network's name and a batch size
 MB = 2**20
 
 
-def rates(cases: dict[Case, Callable[[], None]], device: torch.device, rounds: int, seconds: float) -> dict:
+def rates(cases: dict[Case, Callable[[], object]], device: torch.device, rounds: int, seconds: float) -> dict:
     """Images a second of each case in each round, ``{case: [rate, ...]}``.
 
     The cases take turns, so that a drift of the machine's speed hits all; together they take about
@@ -32,7 +32,7 @@ def rates(cases: dict[Case, Callable[[], None]], device: torch.device, rounds: i
     return measured
 
 
-def timed(run: Callable[[], None], passes: int, device: torch.device) -> float:
+def timed(run: Callable[[], object], passes: int, device: torch.device) -> float:
     """Seconds of so many passes, the device synchronised before and after."""
     clock = Clock(device)
     for _ in range(passes):
@@ -40,19 +40,23 @@ def timed(run: Callable[[], None], passes: int, device: torch.device) -> float:
     return clock.lap()
 
 
-def forward(model: nn.Module, x: Tensor, numerics: Numerics) -> Callable[[], None]:
+def forward(model: nn.Module, x: Tensor, numerics: Numerics) -> Callable[[], Tensor]:
     """A function that runs the network once in evaluation mode on ``(N, C, H, W) float32``."""
     model = copy.deepcopy(model).eval().to(x.device, memory_format=numerics.memory_format)
     x = x.contiguous(memory_format=numerics.memory_format)
+    if numerics.precision == "bfloat16":
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.to(torch.bfloat16)  # once, where autocast would do it at each pass
 
-    def run() -> None:
+    def run() -> Tensor:
         with torch.inference_mode(), autocast(x.device, numerics.precision):
-            model(x)
+            return model(x)
 
     return run
 
 
-def activation_mb(run: Callable[[], None], device: torch.device) -> float:
+def activation_mb(run: Callable[[], object], device: torch.device) -> float:
     """The most memory that one pass holds beside weights and images, in MB (2^20 bytes)."""
     run()  # the first pass takes memory that later ones do not
     if device.type == "cuda":

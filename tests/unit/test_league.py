@@ -144,6 +144,19 @@ def test_a_folded_repvgg_has_equal_outputs_and_holds_less():
     assert held[1] >= 4 * 8 * 16 * 16 * 4 / 2**20  # one feature map at the least
 
 
+@pytest.mark.parametrize("arm", ARMS)
+def test_weights_that_are_cast_once_give_the_logits_that_autocast_gives(root, arm):
+    torch.manual_seed(0)
+    options = load_study(root, {"preset": "smoke"}).experiments[f"cifar10-equal-params-{arm}"].model
+    model, x = models.build(options, (32, 32, 3), 10).eval(), torch.randn(2, 3, 32, 32)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        expected = model(x)
+    logits = inference.forward(model, x, Numerics("bfloat16"))()
+    assert logits.dtype == torch.bfloat16
+    assert torch.allclose(logits.float(), expected.float(), rtol=0.02, atol=0.01)
+    assert {p.dtype for p in model.parameters()} == {torch.float32}  # its own are left alone
+
+
 def test_each_case_is_measured_in_every_round_in_turn():
     calls = []
     cases = {(name, batch): lambda name=name, batch=batch: calls.append((name, batch))

@@ -1,0 +1,68 @@
+"""Seconds a step of a contestant beside its reference's: what equal time is fitted with."""
+
+import time
+from statistics import median
+
+from trainkit.device import Clock
+from trainkit.engine import Trainer
+
+STEPS = range(2, 9)  # a round, at least and at most, as ``ROUND_SECONDS`` allow
+ROUND_SECONDS = 1.0
+ROUNDS = range(5, 41)  # at least and at most, as ``seconds`` allow
+FINISHES = 5  # measured; it comes once a run, so that its error hardly counts
+LR = 1e-3
+
+
+def calibrate(own: Trainer, reference: Trainer, seconds: float) -> dict[str, float]:
+    """What a step of ``own``, and its `Trainer.finish`, cost in those of ``reference``, which may be ``own``.
+
+    Both are measured for about so many ``seconds``. On a CPU they take turns step by step, on a GPU, where
+    the end of a turn waits for the device, by the round: a machine whose speed drifts slows both alike.
+    """
+    trainers = [own] if own is reference else [own, reference]
+    for trainer in trainers:
+        trainer.model.train()
+        trainer.warm_up()
+    once = sum(seconds_per_step(trainers, STEPS[0]))
+    steps = max(STEPS[0], min(STEPS[-1], round(ROUND_SECONDS / once)))
+    own.finish()
+    rounds, finishes = [], []
+    began = time.perf_counter()
+    while len(rounds) < ROUNDS[0] or (len(rounds) < ROUNDS[-1] and time.perf_counter() < began + seconds):
+        each = seconds_per_step(trainers, steps)
+        rounds.append((each[0], each[-1]))
+        if len(rounds) <= FINISHES:
+            clock = Clock(own.device)
+            own.finish()
+            finishes.append(clock.lap() / each[-1])
+    ratios = [mine / other for mine, other in rounds]
+    return {
+        "rounds": len(rounds),
+        "steps_per_round": steps,
+        "seconds_per_step": median(mine for mine, _ in rounds),
+        "reference_seconds_per_step": median(other for _, other in rounds),
+        "reference_steps_per_epoch": reference.steps_per_epoch,
+        "ratio": median(ratios),
+        "finish_in_reference_steps": median(finishes),
+        "ratio_low": min(ratios),
+        "ratio_high": max(ratios),
+    }
+
+
+def seconds_per_step(trainers: list[Trainer], steps: int) -> list[float]:
+    """Mean seconds of each one's training step in a round of so many, or of an epoch's if it has fewer."""
+    steps = min(steps, *(trainer.steps_per_epoch for trainer in trainers))
+    batches = [
+        trainer.batches(trainer.order()) for trainer in trainers
+    ]  # an epoch's own work is not a step's
+    taken = [0.0] * len(trainers)
+    turn = 1 if trainers[0].device.type == "cpu" else steps
+    for first in range(0, steps, turn):
+        whose = range(len(trainers))
+        for which in whose if first % 2 == 0 else reversed(whose):
+            clock = Clock(trainers[which].device)
+            for step in range(first, min(first + turn, steps)):
+                z = (step + 0.5) / steps  # what happens late is paid for late
+                trainers[which].step(next(batches[which]), LR, z)
+            taken[which] += clock.lap()
+    return [seconds / steps for seconds in taken]

@@ -1,0 +1,73 @@
+"""What equal time is fitted with: two trainers that take turns, whose steps cost a known time."""
+
+from typing import Any
+
+import pytest
+from test_engine import recipe, trainer
+
+from trainkit import calibration, device
+from trainkit.engine import Trainer
+
+
+class World:
+    """A clock that steps alone move, at a speed that changes with time."""
+
+    def __init__(self) -> None:
+        self.now, self.log = 0.0, []
+
+    def speed(self) -> float:
+        return 1.0 + (int(self.now) % 7 == 3)  # half as fast again and again, for a second
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> World:
+    found = World()
+    monkeypatch.setattr(device.time, "perf_counter", lambda: found.now)
+    return found
+
+
+def stepping(world: World, name: str, cost: float, **changes: Any) -> Trainer:
+    class Stepping(Trainer):
+        def step(self, batch: object, lr: float, z: float = 1.0) -> None:
+            world.log.append((name, z))
+            world.now += cost * world.speed()
+
+        def finish(self) -> None:
+            world.now += 0.3 * bool(self.slow)
+
+    return trainer(recipe(**changes), kind=Stepping)
+
+
+def test_a_drift_of_the_machine_meets_both_alike(world):
+    own, other = stepping(world, "own", 0.012), stepping(world, "other", 0.010)
+    facts = calibration.calibrate(own, other, seconds=30)
+    assert facts["ratio"] == pytest.approx(1.2, rel=0.01)
+    assert facts["ratio_low"] > 0.9 and facts["ratio_high"] < 1.5  # a step's worth, while its speed changes
+    assert facts["reference_seconds_per_step"] == pytest.approx(0.010, rel=0.01)
+    assert facts["reference_steps_per_epoch"] == 5
+    assert facts["finish_in_reference_steps"] == 0
+    assert calibration.ROUNDS[0] <= facts["rounds"] <= calibration.ROUNDS[-1]
+
+
+def test_on_a_cpu_they_take_turns_step_by_step_and_who_begins_changes(world):
+    pair = [stepping(world, name, 0.01) for name in "ab"]
+    assert calibration.seconds_per_step(pair, 4) == pytest.approx([0.01, 0.01])
+    assert "".join(name for name, _ in world.log) == "abbaabba"
+    assert [z for name, z in world.log if name == "a"] == [0.125, 0.375, 0.625, 0.875]
+
+
+def test_a_round_is_no_longer_than_an_epoch(world):
+    calibration.seconds_per_step([stepping(world, "a", 0.01)], 100)
+    assert len(world.log) == 5
+
+
+def test_the_end_of_slow_weights_is_told_in_the_references_steps(world):
+    own = stepping(world, "own", 0.1, optimizer={"lookahead": {"k": 2}})
+    facts = calibration.calibrate(own, stepping(world, "other", 0.1), seconds=5)
+    assert facts["finish_in_reference_steps"] == pytest.approx(3, rel=0.01)
+    assert facts["ratio"] == pytest.approx(1, rel=0.01)
+
+
+def test_the_reference_beside_itself_is_measured_once(world):
+    own = stepping(world, "own", 0.1)
+    assert calibration.calibrate(own, own, seconds=3)["ratio"] == 1
