@@ -57,6 +57,9 @@ def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = No
     At most ``threads`` threads, and as many as were measured best on this machine; before it is
     measured, one a physical core. Raises `StudyError` where a GPU is there that cannot be used.
     """
+    # Else MKL may add up a matrix product in another order from run to run, also with as many threads.
+    # (Its developer guide: "Obtaining Numerically Reproducible Results".) It reads this at its first product.
+    os.environ.setdefault("MKL_CBWR", "AUTO")
     if lease.LEASE.hold(print_line) != lease.CPU:
         check_gpu()
     counts = thread_counts()

@@ -4,6 +4,8 @@ import copy
 import json
 import os
 import platform
+import subprocess
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -376,3 +378,16 @@ def test_only_a_precision_far_slower_than_the_fastest_is_not_tried_again(times, 
 def test_a_gpus_first_round_which_tries_algorithms_says_nothing_of_a_precision():
     assert not precision._hopeless([5.0], 0.05, torch.device("cuda"))
     assert precision._hopeless([5.0, 0.2], 0.05, torch.device("cuda"))
+
+
+@pytest.mark.parametrize(("given", "expected"), [({}, "AUTO"), ({"MKL_CBWR": "COMPATIBLE"}, "COMPATIBLE")])
+def test_mkl_is_asked_for_the_same_sums_in_every_run_before_its_first_product(root, given, expected):
+    code = (
+        "import os, sys, torch; from trainkit import device; device.acquire(1, False); "
+        "torch.ones(8, 8) @ torch.ones(8, 8); print(os.environ['MKL_CBWR'])"
+    )
+    environment = {key: value for key, value in os.environ.items() if key != "MKL_CBWR"} | given
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=root / "scripts", env=environment, capture_output=True, text=True
+    )
+    assert (done.stdout, done.returncode) == (f"{expected}\n", 0), done.stderr
