@@ -44,10 +44,11 @@ def main() -> None:
 
 
 def answers(page: Page) -> str:
-    """The findings and each point's answer as Markdown, word by word."""
+    """The findings and what is said of each point as Markdown, word by word."""
     parts = page.evaluate(
         """() => [...document.querySelectorAll(
-            'header p, #findings li, main h2, main h3[id], .answer p, .answer li')].map(node => {
+            `header p, #findings li, main h2, main h3, main h4, .answer p, .answer li,
+            section[id^=task] > p:not(.question), section[id^=task] > ul > li`)].map(node => {
           const point = node.querySelector(':scope > .point');
           const kept = part => part !== point && (!point || part.nodeName === '#text');
           const words = [...node.childNodes].filter(kept);
@@ -55,13 +56,13 @@ def answers(page: Page) -> str:
           return [node.tagName, point ? point.textContent : "", text];
         })"""
     )
-    marks = {"H2": "## ", "H3": "### ", "LI": "- "}
+    marks = {"H2": "## ", "H3": "### ", "H4": "#### ", "LI": "- "}
     lines = [
         "# What the report says",
         "The answers of the study whose pictures are here, word by word (`make pictures`).",
     ]
     for (tag, point, text), (following, *_) in zip(parts, [*parts[1:], ("", "", "")], strict=True):
-        if (tag, following) in (("H3", "H3"), ("H3", "H2"), ("H3", ""), ("H2", "H2"), ("H2", "")):
+        if tag.startswith("H") and (not following or (following.startswith("H") and following <= tag)):
             continue  # nothing is said below it
         words = " ".join(f"{point} {text}".split()).replace("*", r"\*")
         words = words.rstrip(" ,")  # commas between a finding's links
