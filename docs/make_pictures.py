@@ -61,9 +61,12 @@ def answers(page: Page) -> str:
         "# What the report says",
         "The answers of the study whose pictures are here, word by word (`make pictures`).",
     ]
-    for (tag, point, text), (following, *_) in zip(parts, [*parts[1:], ("", "", "")], strict=True):
-        if tag.startswith("H") and (not following or (following.startswith("H") and following <= tag)):
-            continue  # nothing is said below it
+    said: list[tuple[str, str, str]] = []
+    for tag, point, text in reversed(parts):
+        below = said[-1][0] if said else "H1"
+        if not (tag.startswith("H") and below.startswith("H") and below <= tag):  # else nothing is below it
+            said.append((tag, point, text))
+    for tag, point, text in reversed(said):
         words = " ".join(f"{point} {text}".split()).replace("*", r"\*")
         words = words.rstrip(" ,")  # commas between a finding's links
         lines.append(f"{marks.get(tag, '')}{words}")

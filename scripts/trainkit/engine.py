@@ -23,6 +23,7 @@ from trainkit.progress import Progress
 from trainkit.spec import Recipe
 
 EVAL_BATCH = 512  # images
+WARM_UP_IMAGES = 128  # at most, on a CPU that compiles nothing: a larger batch's step takes long itself
 COLUMNS = (
     "epoch", "step", "seconds", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
 )  # fmt: skip
@@ -181,7 +182,8 @@ class Trainer:
         memory.check(
             self.device, self.model, lambda n: self.loss(first(slice(n)), False)[0], self.batch_size, there
         )
-        batch = first(slice(self.batch_size))
+        whole = self.recipe.compile or self.device.type == "cuda"
+        batch = first(slice(self.batch_size if whole else min(self.batch_size, WARM_UP_IMAGES)))
         try:
             for pixels in (*dict.fromkeys(resize.pixels for resize in self.recipe.resize), None):
                 self.pixels = pixels
