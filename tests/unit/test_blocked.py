@@ -38,31 +38,53 @@ def loss(network, x, y, precision="float32"):
         return F.cross_entropy(network(x).float(), y)
 
 
+@pytest.fixture
+def decided(monkeypatch: pytest.MonkeyPatch) -> list[torch.Tensor]:
+    """Which units each ReLU let through, and which pixel each max-pool took, in the order of the calls."""
+    taken: list[torch.Tensor] = []
+    relu, pool = F.relu, F.max_pool2d
+
+    def seen_relu(x, inplace=False):
+        out = relu(x, inplace=inplace)
+        taken.append(blocked.dense(out.detach()) > 0)
+        return out
+
+    def seen_pool(x, *args, **options):
+        indices = {**options, "return_indices": True}
+        taken.append(F.max_pool2d_with_indices(blocked.dense(x.detach()), *args, **indices)[1])
+        return pool(x, *args, **options)
+
+    monkeypatch.setattr(F, "relu", seen_relu)
+    monkeypatch.setattr(F, "max_pool2d", seen_pool)
+    return taken
+
+
 @pytest.mark.parametrize("options", NETWORKS, ids=lambda options: options.name)
-def test_loss_gradients_statistics_and_evaluation_are_the_same(options):
-    same_gradients = []
+def test_loss_gradients_statistics_and_evaluation_are_the_same(options, decided):
+    compared = 0
     for seed in range(5):
         plain, other, x, y = both(options, seed)
         assert any(isinstance(module, blocked.Conv2d) for module in other.modules())
         assert not any(isinstance(module, blocked.Conv2d) for module in plain.modules())
+        decided.clear()
         expected, found = loss(plain, x, y), loss(other, x, y)
         assert torch.allclose(found, expected, atol=1e-5)
+        half = len(decided) // 2
+        alike = all(torch.equal(a, b) for a, b in zip(decided[:half], decided[half:], strict=True))
         expected.backward()
         found.backward()
         assert [p.grad is None for p in plain.parameters()] == [p.grad is None for p in other.parameters()]
         pairs = [(a.grad, b.grad) for a, b in zip(plain.parameters(), other.parameters(), strict=True)]
-        pairs = [(a, b) for a, b in pairs if a is not None]
-        same_gradients.append(all(torch.allclose(b, a, rtol=1e-3, atol=1e-4) for a, b in pairs))
-        a, b = (torch.cat([each.flatten() for each in gradients]) for gradients in zip(*pairs, strict=True))
-        assert (b - a).norm() < 0.1 * a.norm()
+        # A ReLU at zero up to rounding may open in one layout alone, and 2% of a gradient go with it.
+        if alike:
+            compared += 1
+            assert all(torch.allclose(b, a, rtol=1e-3, atol=1e-4) for a, b in pairs if a is not None)
         assert plain.state_dict().keys() == other.state_dict().keys()
         for key, value in plain.state_dict().items():
             assert torch.allclose(other.state_dict()[key], value, atol=1e-4), key
         with torch.inference_mode():
             assert torch.allclose(loss(other.eval(), x, y), loss(plain.eval(), x, y), atol=1e-4)
-    # Not always: a ReLU at zero up to rounding opens in one layout and not in the other, and 2% of a gradient
-    # go with it. A wrong gradient would be off by all seeds.
-    assert any(same_gradients)
+    assert compared
 
 
 @pytest.mark.skipif(not blocked.available(torch.bfloat16), reason="this CPU has no AVX512")
