@@ -178,6 +178,19 @@ def test_a_run_that_diverges_stops_and_names_epoch_and_learning_rate():
     assert "at learning rate 100; lower recipe.optimizer.lr" in message
 
 
+def test_weights_that_break_at_the_last_step_are_found_by_validation():
+    class BreaksAfterTheLast(Trainer):
+        def step(self, *args: Any) -> None:
+            super().step(*args)
+            if self.at.done == 4:
+                next(self.model.parameters()).data.fill_(float("nan"))
+
+    with pytest.raises(
+        StudyError, match="the validation loss became nan in epoch 1, step 5, at learning rate"
+    ):
+        fit(5, recipe(), kind=BreaksAfterTheLast)
+
+
 class BreaksAtTheEighthStep(Trainer):
     seen = 0
 

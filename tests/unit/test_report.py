@@ -1,0 +1,16 @@
+"""What the report's program says by itself; the report as a whole is the smoke study's to test."""
+
+import pytest
+
+import make_report
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [
+        (4.24, "4.2 s"), (119.94, "119.9 s"), (119.96, "2 min 0 s"), (179.7, "3 min 0 s"),
+        (200, "3 min 20 s"), (7199.6, "120 min 0 s"),
+    ],
+)  # fmt: skip
+def test_seconds_are_minutes_from_two_on_and_no_minute_has_sixty(seconds, said):
+    assert make_report.seconds(seconds) == said
