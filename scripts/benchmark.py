@@ -133,6 +133,7 @@ class Measured:
     def warm_up(self, seconds: float) -> int:
         """Run a few steps; how many would fill ``seconds``."""
         self.images_per_second(3)
+        memory.reset_peak(self.device)  # cuDNN's search for algorithms took what no step will
         return max(3, round(seconds * self.images_per_second(3) / self.batch_size))
 
     def memory_mb(self) -> float:
@@ -192,7 +193,9 @@ class Project(Measured):
         return steps * self.batch_size / clock.lap()
 
     def matrix_gflops(self) -> float:
-        return peak.matrix_rate(self.device, getattr(torch, self.numerics.precision))
+        rate = peak.matrix_rate(self.device, getattr(torch, self.numerics.precision))
+        memory.reset_peak(self.device)  # steps follow
+        return rate
 
     def analyse(self) -> dict[str, Any]:
         """Facts that need no other side: FLOPs an image, and where a step's time goes."""

@@ -18,8 +18,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, help="hardware.json")
     parser.add_argument("--table", type=Path, required=True, help="the same for people, as CSV")
     args = parser.parse_args()
+    facts = hardware.describe()  # first, for the lease of a device changes what CUDA shows
     device = devices.acquire(args.threads, deterministic=False)
-    facts = hardware.describe()
     counts = sorted({min(count, args.threads) for count in devices.thread_counts()})
     facts["threads_images_per_second"] = precision.measure_threads(counts)
     facts["threads"] = int(precision.clearly_best(facts["threads_images_per_second"]))

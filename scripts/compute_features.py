@@ -11,7 +11,7 @@ from trainkit import datasets, runs
 from trainkit import device as devices
 from trainkit.augment import Pipeline
 from trainkit.datasets import Images
-from trainkit.device import Clock, Numerics, autocast
+from trainkit.device import Clock, Numerics, autocast, without_search
 from trainkit.errors import run_program
 from trainkit.files import read_json, sha256_of_file, write_bytes, write_json
 from trainkit.models import efficientnet_lite0
@@ -60,6 +60,7 @@ def main() -> None:
     print_line(f"{spec.name}: {facts['seconds']:.1f} s for the features, {numerics.precision}")
 
 
+@without_search()
 @torch.inference_mode()
 def compute(
     base: torch.nn.Module, images: Images, pipeline: Pipeline, numerics: Numerics, what: str

@@ -24,6 +24,7 @@ def rates(facts: list[Facts]) -> Rows:
         peak = 1e9 * median(rounds["matrix_gflops"])
         images_per_second = median(rounds["project"])
         convolution = fact["seconds_per_step"]["convolution"]
+        has_convolutions = fact["convolution_flops_per_image"] and convolution  # unseen: no profile to be had
         reference = median(rounds["reference"])
         rows.append(
             {
@@ -45,16 +46,14 @@ def rates(facts: list[Facts]) -> Rows:
                     peak / fact["flops_per_image"] / reference if fact["flops_per_image"] else None
                 ),
                 "ratio_of_convolutions": (
-                    fact["batch_size"] / convolution / reference
-                    if fact["convolution_flops_per_image"]
-                    else None
+                    fact["batch_size"] / convolution / reference if has_convolutions else None
                 ),
                 "mflops_per_image": fact["flops_per_image"] / 1e6 or None,
                 "peak_gflops": peak / 1e9,
                 "fraction_of_peak": images_per_second * fact["flops_per_image"] / peak or None,
                 "convolution_fraction_of_peak": (
                     fact["convolution_flops_per_image"] * fact["batch_size"] / convolution / peak
-                    if fact["convolution_flops_per_image"]
+                    if has_convolutions
                     else None
                 ),
                 "compile_seconds": fact["compile_seconds"],

@@ -6,7 +6,7 @@ from statistics import median
 from trainkit.device import Clock
 from trainkit.engine import Trainer
 
-STEPS = range(2, 9)  # a round, at least and at most, as ``ROUND_SECONDS`` allow
+FEWEST_STEPS, MOST_STEPS = 2, {"cpu": 8, "cuda": 100}  # a round, as ``ROUND_SECONDS`` allow
 ROUND_SECONDS = 1.0
 ROUNDS = range(5, 41)  # at least and at most, as ``seconds`` allow
 FINISHES = 5  # measured; it comes once a run, so that its error hardly counts
@@ -23,13 +23,13 @@ def calibrate(own: Trainer, reference: Trainer, seconds: float) -> dict[str, flo
     for trainer in trainers:
         trainer.model.train()
         trainer.warm_up()
-    once = sum(seconds_per_step(trainers, STEPS[0]))
-    steps = max(STEPS[0], min(STEPS[-1], round(ROUND_SECONDS / once)))
+    once = sum(seconds_per_step(trainers, FEWEST_STEPS))
+    steps = max(FEWEST_STEPS, min(MOST_STEPS[own.device.type], round(ROUND_SECONDS / once)))
     own.finish()
     rounds, finishes = [], []
     began = time.perf_counter()
     while len(rounds) < ROUNDS[0] or (len(rounds) < ROUNDS[-1] and time.perf_counter() < began + seconds):
-        each = seconds_per_step(trainers, steps)
+        each = seconds_per_step(trainers, steps, turn=len(rounds))
         rounds.append((each[0], each[-1]))
         if len(rounds) <= FINISHES:
             clock = Clock(own.device)
@@ -49,19 +49,22 @@ def calibrate(own: Trainer, reference: Trainer, seconds: float) -> dict[str, flo
     }
 
 
-def seconds_per_step(trainers: list[Trainer], steps: int) -> list[float]:
-    """Mean seconds of each one's training step in a round of so many, or of an epoch's if it has fewer."""
+def seconds_per_step(trainers: list[Trainer], steps: int, turn: int = 0) -> list[float]:
+    """Mean seconds of each one's training step in a round of so many, or of an epoch's if it has fewer.
+
+    Who goes first changes from turn to turn, beginning with the number ``turn``.
+    """
     steps = min(steps, *(trainer.steps_per_epoch for trainer in trainers))
     batches = [
         trainer.batches(trainer.order()) for trainer in trainers
     ]  # an epoch's own work is not a step's
     taken = [0.0] * len(trainers)
-    turn = 1 if trainers[0].device.type == "cpu" else steps
-    for first in range(0, steps, turn):
-        whose = range(len(trainers))
-        for which in whose if first % 2 == 0 else reversed(whose):
+    in_a_row = 1 if trainers[0].device.type == "cpu" else steps
+    whose = range(len(trainers))
+    for first in range(0, steps, in_a_row):
+        for which in whose if (turn + first // in_a_row) % 2 == 0 else reversed(whose):
             clock = Clock(trainers[which].device)
-            for step in range(first, min(first + turn, steps)):
+            for step in range(first, min(first + in_a_row, steps)):
                 z = (step + 0.5) / steps  # what happens late is paid for late
                 trainers[which].step(next(batches[which]), LR, z)
             taken[which] += clock.lap()

@@ -1,10 +1,12 @@
 """The device of a run: which one, how many threads, which precision, and its clock."""
 
+import contextlib
 import ctypes
 import math
 import os
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -60,7 +62,8 @@ def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = No
     # Else MKL may add up a matrix product in another order from run to run, also with as many threads.
     # (Its developer guide: "Obtaining Numerically Reproducible Results".) It reads this at its first product.
     os.environ.setdefault("MKL_CBWR", "AUTO")
-    if lease.LEASE.hold(print_line) != lease.CPU:
+    leased = lease.LEASE.hold(print_line)
+    if leased != lease.CPU:
         check_gpu()
     counts = thread_counts()
     best = min(facts["threads"], counts[-1]) if facts else counts[0]
@@ -68,7 +71,7 @@ def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = No
     if deterministic:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
-    if torch.cuda.is_available():
+    if leased != lease.CPU:
         torch.backends.cudnn.benchmark = not deterministic
         torch.set_float32_matmul_precision("high")
         return torch.device("cuda", 0)
@@ -87,6 +90,20 @@ def check_gpu() -> None:
             "choose another GPU with CUDA_VISIBLE_DEVICES, or train on the CPU: put CUDA_VISIBLE_DEVICES= "
             "before the command"
         ) from error
+
+
+@contextlib.contextmanager
+def without_search() -> Iterator[None]:
+    """Let cuDNN take the algorithms that it expects to be fastest, in place of trying all of them.
+
+    For shapes that come a few times: there the search, and the memory that it takes, is not worth it.
+    """
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
 
 
 def uses_tf32(device: torch.device) -> bool:

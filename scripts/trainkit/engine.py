@@ -15,7 +15,7 @@ from trainkit import memory, optim
 from trainkit.augment import PLAIN_VIEW, TEST_TIME_VIEWS, Pipeline, Views, mirrored
 from trainkit.checkpoint import Checkpoints, State
 from trainkit.datasets import Images, Splits
-from trainkit.device import Clock, Numerics, autocast
+from trainkit.device import Clock, Numerics, autocast, without_search
 from trainkit.errors import StudyError
 from trainkit.interrupts import Interrupted, Interrupts
 from trainkit.optim import schedules
@@ -199,7 +199,7 @@ class Trainer:
                 f"recipe.compile: torch.compile failed: {said}. Say false, or where a compiler or "
                 "Python's headers are missing, install them (Debian: g++ and python3-dev)"
             ) from error
-        self.optimizer.zero_grad(set_to_none=True)
+        optim.rehearse(self.optimizer)
         with torch.no_grad():
             for key, value in self.model.named_buffers():
                 value.copy_(buffers[key])
@@ -207,12 +207,12 @@ class Trainer:
         self.generator.set_state(device_state)
         if cuda_state is not None:
             torch.cuda.set_rng_state(cuda_state)
-        if self.device.type == "cuda":
-            torch.cuda.reset_peak_memory_stats()  # cuDNN's search for algorithms took what no step will
+        memory.reset_peak(self.device)  # cuDNN's search for algorithms took what no step will
         self.seconds.compile = clock.lap()
 
     # -- Evaluation ------------------------------------------------------------------------
 
+    @without_search()
     @torch.inference_mode()
     def evaluate(self, images: Images, views: Views = PLAIN_VIEW) -> Evaluation:
         """Judge images by their logits, averaged over the weighted ``views`` of each."""

@@ -39,7 +39,7 @@ class Lease:
     def hold(self, say: Callable[[str], None]) -> str:
         """The device of this process, waited for if need be: ``cpu`` or a GPU's UUID.
 
-        A GPU becomes the only one that CUDA shows this process, so that this must come before CUDA
+        CUDA shows this process that GPU alone, or none with the CPU, so that this must come before CUDA
         is first used.
         """
         if self.device is None:
@@ -54,8 +54,7 @@ class Lease:
                 self._lock = try_lock(folder() / f"{device.replace('/', '_')}.lock")
                 if self._lock:
                     self.waited += time.monotonic() - began
-                    if device != CPU:
-                        os.environ["CUDA_VISIBLE_DEVICES"] = device
+                    os.environ["CUDA_VISIBLE_DEVICES"] = "" if device == CPU else device
                     return device
             if time.monotonic() - said > SECONDS_BETWEEN_LINES or said == began:
                 said = time.monotonic()

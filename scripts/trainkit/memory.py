@@ -7,12 +7,14 @@ import psutil
 import torch
 from torch import Tensor, nn
 
+from trainkit.device import without_search
 from trainkit.errors import StudyError
 from trainkit.limits import limits
 
 STATES = 3  # a gradient, and at most two moments, beside each trainable weight
 
 
+@without_search()
 def check(
     device: torch.device, model: nn.Module, loss_of: Callable[[int], Tensor], batch_size: int, there: int
 ) -> None:
@@ -65,6 +67,12 @@ def peak_mb(device: torch.device) -> float:
         return torch.cuda.max_memory_allocated(device) / 2**20
     files = getattr(psutil.Process().memory_info(), "shared", 0)
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024 - files / 2**20
+
+
+def reset_peak(device: torch.device) -> None:
+    """Forget what a GPU's memory held so far; a process's peak cannot be forgotten."""
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
 
 
 def free_bytes(device: torch.device) -> int:

@@ -6,8 +6,10 @@ import torch
 
 from trainkit.device import Clock
 
+ROUNDS, SECONDS = 5, 0.5  # at least: a GPU raises its clock only once it works
 
-def matrix_rate(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> float:
+
+def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     """Measured GFLOP/s of a square matrix product, as large a one as takes a fraction of a second.
 
     A processor without instructions for ``dtype`` may be a thousand times slower at it.
@@ -16,7 +18,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype, rounds: int = 5) -> fl
     while (seconds := _product_seconds(device, dtype, size, 1)) < 0.03 and size < 8192:
         size *= 2
     if seconds < 1:
-        seconds = _product_seconds(device, dtype, size, rounds)
+        seconds = _product_seconds(device, dtype, size, max(ROUNDS, round(SECONDS / seconds)))
     return round(2 * size**3 / seconds / 1e9, 1)
 
 

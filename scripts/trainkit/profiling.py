@@ -17,7 +17,7 @@ PARTS = {
     "activation": r"relu|gelu|silu|threshold|clamp",
     "pooling": r"pool|aten::mean|sum_out",
     "loss": r"softmax|nll|cross_entropy|argmax",
-    "input": r"index|randint|randperm|random_|pad|arange|grid_sampler|where|addcmul",
+    "input": r"index|gather|randint|randperm|random_|pad|arange|grid_sampler|where|addcmul",
     "addition": r"aten::add_?$",
     "copies and casts": r"copy|_to_copy|contiguous|clone|fill_|zero_|empty|cat|to_dense|to_mkldnn",
 }

@@ -53,6 +53,12 @@ def test_a_workload_without_arithmetic_has_no_fraction_of_the_peak():
     assert row["ratio_at_peak"] is None and row["ratio_of_convolutions"] is None
 
 
+def test_a_profile_that_saw_no_convolution_tells_nothing_of_them():
+    (row,) = benchmarks.rates([facts(seconds_per_step={"convolution": 0.0, "other": 0.1})])
+    assert row["convolution_fraction_of_peak"] is None and row["ratio_of_convolutions"] is None
+    assert row["fraction_of_peak"] == pytest.approx(110 * 2e7 / 5e9)
+
+
 def test_other_work_on_the_machine_is_said():
     (row,) = benchmarks.rates([facts(others_cpu=0.2)])
     assert row["busy"] == "yes"
@@ -96,6 +102,7 @@ def test_zeros_between_images_in_a_row_are_no_work_that_counts():
         ("aten::threshold_backward", "activation"),
         ("aten::_fused_sgd_", "optimiser"),
         ("aten::index", "input"),
+        ("aten::gather", "input"),
         ("aten::copy_", "copies and casts"),
         ("aten::add_", "addition"),
         ("aten::view", None),

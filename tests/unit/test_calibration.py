@@ -56,6 +56,12 @@ def test_on_a_cpu_they_take_turns_step_by_step_and_who_begins_changes(world):
     assert [z for name, z in world.log if name == "a"] == [0.125, 0.375, 0.625, 0.875]
 
 
+def test_who_begins_changes_from_round_to_round_too(world):
+    pair = [stepping(world, name, 0.01) for name in "ab"]
+    calibration.seconds_per_step(pair, 3, turn=1)
+    assert "".join(name for name, _ in world.log) == "baabba"
+
+
 def test_a_round_is_no_longer_than_an_epoch(world):
     calibration.seconds_per_step([stepping(world, "a", 0.01)], 100)
     assert len(world.log) == 5

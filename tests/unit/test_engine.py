@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 
-from trainkit import models, side_by_side
+from trainkit import models, optim, side_by_side
 from trainkit.augment import TEST_TIME_VIEWS, Pipeline
 from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
 from trainkit.engine import Evaluation, Outcome, Trainer
 from trainkit.errors import StudyError
-from trainkit.spec import Augment, ConvNet, Dense, Recipe, ResNet
+from trainkit.spec import Augment, ConvNet, Dense, Optimizer, Recipe, ResNet
 
 SHAPE, CLASSES, TRAIN = (8, 8, 1), 3, 60
 CONVNET = ConvNet(name="convnet", stages=[[4], [6]], dropout=0.1)
@@ -92,15 +92,29 @@ def test_training_learns():
 # -- Warming up ------------------------------------------------------------------------------------
 
 
-def test_warming_up_leaves_weights_buffers_and_random_states_untouched():
-    subject = trainer(AUGMENTED)
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon", "rmsprop"])
+def test_warming_up_leaves_weights_buffers_and_random_states_untouched(optimizer):
+    subject = trainer(AUGMENTED.model_copy(update={"optimizer": Optimizer(name=optimizer, lr=0.1)}))
     before = weights(subject), torch.get_rng_state(), subject.generator.get_state()
     subject.model.train()
     subject.warm_up()
     after = weights(subject), torch.get_rng_state(), subject.generator.get_state()
     assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
     assert all(p.grad is None for p in subject.model.parameters())
+    assert not any(optim.state(subject.optimizer))
     assert subject.seconds.compile > 0
+
+
+def test_cudnn_searches_for_the_shapes_of_training_alone(monkeypatch):
+    monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
+    subject, searched = trainer(recipe(batch_size=20)), {}
+    subject.model.register_forward_hook(
+        lambda _, x, __: searched.setdefault(len(x[0]), torch.backends.cudnn.benchmark)
+    )
+    subject.fit(3, say=lambda line: None)
+    # Two and four images to foretell the memory of a step, 24 and 30 to validate and to test.
+    assert searched == {2: False, 4: False, 20: True, 24: False, 30: False}
+    assert torch.backends.cudnn.benchmark
 
 
 def test_a_compiler_that_is_missing_is_said_in_one_line(monkeypatch, tmp_path):

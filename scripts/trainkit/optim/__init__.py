@@ -62,6 +62,20 @@ class Together:
             optimizer.zero_grad(set_to_none)
 
 
+@torch.no_grad()
+def rehearse(optimizer: torch.optim.Optimizer | Together) -> None:
+    """Take a step with the gradients that are there, undo it, and drop them: the next one is as the first."""
+    members = optimizer.optimizers if isinstance(optimizer, Together) else (optimizer,)
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    before = [p.clone() for p in parameters]
+    optimizer.step()
+    for p, value in zip(parameters, before, strict=True):
+        p.copy_(value)
+    for each in members:
+        each.state.clear()
+    optimizer.zero_grad(set_to_none=True)
+
+
 def state(optimizer: torch.optim.Optimizer | Together) -> list[dict[str, Any]]:
     """What the optimiser remembers of each parameter, in the order of its groups."""
     return [dict(each.state.get(p, {})) for each, p in _parameters(optimizer)]
