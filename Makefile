@@ -34,14 +34,14 @@ test: $(VENV)/.installed-dev ## run all checks: formatting, lint, unit, workflow
 	$(BIN)/pytest
 
 lint: $(VENV)/.installed-dev ## check formatting and style, and snakemake --lint
-	$(BIN)/ruff check scripts tests
-	$(BIN)/ruff format --check scripts tests
+	$(BIN)/ruff check scripts tests docs
+	$(BIN)/ruff format --check scripts tests docs
 	$(BIN)/snakefmt --check Snakefile rules
 	$(BIN)/snakemake --lint
 
 format: $(VENV)/.installed-dev ## format the code
-	$(BIN)/ruff check --fix scripts tests
-	$(BIN)/ruff format scripts tests
+	$(BIN)/ruff check --fix scripts tests docs
+	$(BIN)/ruff format scripts tests docs
 	$(BIN)/snakefmt Snakefile rules
 
 schema: $(VENV)/.installed ## write config/schema.json from the typed configuration

@@ -17,9 +17,9 @@ pathvars:
 
 
 wildcard_constraints:
-    dataset="|".join(STUDY.datasets),
-    experiment="|".join(STUDY.experiments),
-    seed="[0-9]+",
+    dataset=any_of(STUDY.datasets),
+    experiment=any_of(STUDY.experiments),
+    seed="0|[1-9][0-9]*",
 
 
 include: "rules/hardware.smk"

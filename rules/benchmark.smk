@@ -9,7 +9,7 @@ rule benchmark_workload:
     log:
         "<results>/logs/benchmark/{workload}.log",
     wildcard_constraints:
-        workload="|".join(STUDY.benchmark.workloads),
+        workload=any_of(STUDY.benchmark.workloads),
     conda:
         "../envs/study.yaml"
     threads: threads()

@@ -1,6 +1,7 @@
 # The study's configuration, and helpers that the rules share.
 import json
 import os
+import re
 import sys
 import threading
 from functools import cache
@@ -52,9 +53,14 @@ def threads():
     return 4 if STUDY.preset == "gpu" else len(os.sched_getaffinity(0))
 
 
+def any_of(names):
+    """A wildcard constraint: one of these names."""
+    return "|".join(map(re.escape, names)) or "(?!)"
+
+
 def names_of(*tasks):
     """A wildcard constraint: the experiments of these tasks."""
-    return "|".join(STUDY.of_task(*tasks)) or "(?!)"
+    return any_of(STUDY.of_task(*tasks))
 
 
 def runs_of(*tasks):
@@ -70,7 +76,8 @@ def in_blocks(priority):
     """
 
     def of_run(wildcards):
-        block = STUDY.experiments[wildcards.experiment].seeds.index(int(wildcards.seed))
+        seeds, seed = STUDY.experiments[wildcards.experiment].seeds, int(wildcards.seed)
+        block = seeds.index(seed) if seed in seeds else len(seeds)  # one that was asked for by hand
         place = int(digest_of([wildcards.experiment, wildcards.seed]), 16) / 16**16
         return priority - (block + place) / MOST_SEEDS
 
@@ -100,13 +107,27 @@ def is_included(name, seed):
     return not STUDY.finished_only or is_up_to_date(name, seed)
 
 
+def included(*tasks):
+    """The seeds of these tasks' experiments that are part of the study."""
+    seeds = {}
+    for name, seed in runs_of(*tasks):
+        if is_included(name, seed):
+            seeds.setdefault(name, []).append(seed)
+    return seeds
+
+
 def records_of(*tasks):
     """The records of these tasks' runs."""
     return [
         f"<results>/runs/{name}/seed-{seed}/record.json"
-        for name, seed in runs_of(*tasks)
-        if is_included(name, seed)
+        for name, seeds in included(*tasks).items()
+        for seed in seeds
     ]
+
+
+def seeds_of(*tasks):
+    """The same runs for a command, which Linux limits to 128 KiB: hundreds of paths are more."""
+    return json.dumps(included(*tasks))
 
 
 def missing_runs():
@@ -218,6 +239,11 @@ def run_options(wildcards, input):
 def folder_of_output(wildcards, output):
     """The folder of a rule's first output."""
     return str(Path(output[0]).parent)
+
+
+def study_folder(wildcards, output):
+    """The study's folder, of a rule whose first output lies in a folder there."""
+    return str(Path(output[0]).parent.parent)
 
 
 def to_verify():

@@ -28,7 +28,7 @@ rule weights:
     log:
         "<data>/logs/{weights}.log",
     wildcard_constraints:
-        weights="|".join(STUDY.weights),
+        weights=any_of(STUDY.weights),
     conda:
         "../envs/study.yaml"
     params:

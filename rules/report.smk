@@ -10,7 +10,7 @@ rule galleries:
     log:
         "<results>/logs/{task}_galleries.log",
     wildcard_constraints:
-        task="|".join(GALLERIES),
+        task=any_of(GALLERIES),
     conda:
         "../envs/study.yaml"
     params:
@@ -61,8 +61,9 @@ rule study_report:
         preset=STUDY.preset,
         left_out=STUDY.left_out,
         missing=missing_runs(),
+        seeds=seeds_of(*IN_ALL),
         study=folder_of_output,
     shell:
-        "python scripts/make_report.py --records {input.records} --study {params.study}"
+        "python scripts/make_report.py --study {params.study} --seeds {params.seeds:q}"
         " --shown {input.shown} --preset {params.preset} --left-out {params.left_out}"
         " --missing {params.missing} --out {output} 2>&1 | tee {log}"

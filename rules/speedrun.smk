@@ -17,10 +17,11 @@ rule speedrun_table:
     params:
         code=code_digest("make_tables.py"),
         declared=declared("speedrun"),
-        folder=folder_of_output,
+        seeds=seeds_of("speedrun"),
+        study=study_folder,
     shell:
-        "python scripts/make_tables.py speedrun --records {input} --declared {params.declared:q}"
-        " --out {params.folder} 2>&1 | tee {log}"
+        "python scripts/make_tables.py speedrun"
+        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"
 
 
 rule ablation_table:
@@ -36,7 +37,8 @@ rule ablation_table:
     params:
         code=code_digest("make_tables.py"),
         declared=declared("ablation"),
-        folder=folder_of_output,
+        seeds=seeds_of("ablation"),
+        study=study_folder,
     shell:
-        "python scripts/make_tables.py speedrun_ablation --records {input} --declared {params.declared:q}"
-        " --out {params.folder} 2>&1 | tee {log}"
+        "python scripts/make_tables.py speedrun_ablation"
+        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"

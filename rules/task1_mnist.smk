@@ -65,10 +65,11 @@ rule task1_tables:
     params:
         code=code_digest("make_tables.py"),
         declared=declared("1.1", "1.2", "1.3", "1.4"),
-        folder=folder_of_output,
+        seeds=seeds_of("1.1", "1.2", "1.3", "1.4"),
+        study=study_folder,
     shell:
         "python scripts/make_tables.py task1_mnist task1.5_transfer"
-        " --records {input} --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
+        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"
 
 
 # What the improvements, the operations and the pretraining are worth, one at a time.
@@ -87,10 +88,11 @@ rule task1_parts_tables:
         code=code_digest("make_tables.py"),
         declared=declared(*TASK1),
         tables=TASK1_PARTS,
-        folder=folder_of_output,
+        seeds=seeds_of(*TASK1),
+        study=study_folder,
     shell:
-        "python scripts/make_tables.py {params.tables} --records {input}"
-        " --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
+        "python scripts/make_tables.py {params.tables} --study {params.study} --seeds {params.seeds:q}"
+        " --declared {params.declared:q} 2>&1 | tee {log}"
 
 
 rule task1_figures:
@@ -114,10 +116,11 @@ rule task1_figures:
         "../envs/study.yaml"
     params:
         code=code_digest("make_figures.py"),
-        folder=folder_of_output,
+        seeds=seeds_of(*TASK1),
+        study=study_folder,
     shell:
-        "python scripts/make_figures.py task1 --records {input.records}"
-        " --input-pipeline {input.profile} --out {params.folder} 2>&1 | tee {log}"
+        "python scripts/make_figures.py task1 --study {params.study} --seeds {params.seeds:q}"
+        " --input-pipeline {input.profile} 2>&1 | tee {log}"
 
 
 # What the pretrained base makes of test digits: as it came, fine-tuned, and trained from random weights.

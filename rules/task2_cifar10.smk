@@ -55,10 +55,11 @@ rule task2_tables:
         code=code_digest("make_tables.py"),
         declared=declared(*TASK2),
         tables=TASK2_TABLES,
-        folder=folder_of_output,
+        seeds=seeds_of(*TASK2),
+        study=study_folder,
     shell:
         "python scripts/make_tables.py {params.tables}"
-        " --records {input} --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
+        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"
 
 
 rule task2_figures:
@@ -80,6 +81,8 @@ rule task2_figures:
         "../envs/study.yaml"
     params:
         code=code_digest("make_figures.py"),
-        folder=folder_of_output,
+        seeds=seeds_of(*TASK2),
+        study=study_folder,
     shell:
-        "python scripts/make_figures.py task2 --records {input}" " --out {params.folder} 2>&1 | tee {log}"
+        "python scripts/make_figures.py task2"
+        " --study {params.study} --seeds {params.seeds:q} 2>&1 | tee {log}"

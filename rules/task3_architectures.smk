@@ -16,10 +16,11 @@ rule task3_tables:
     params:
         code=code_digest("make_tables.py"),
         declared=declared("2.1.2", "2.1.3", "3"),
-        folder=folder_of_output,
+        seeds=seeds_of("2.1.2", "2.1.3", "3"),
+        study=study_folder,
     shell:
         "python scripts/make_tables.py task3_architectures"
-        " --records {input} --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
+        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"
 
 
 rule task3_figures:
@@ -36,9 +37,11 @@ rule task3_figures:
         "../envs/study.yaml"
     params:
         code=code_digest("make_figures.py"),
-        folder=folder_of_output,
+        seeds=seeds_of("2.1.2", "2.1.3", "3"),
+        study=study_folder,
     shell:
-        "python scripts/make_figures.py task3 --records {input}" " --out {params.folder} 2>&1 | tee {log}"
+        "python scripts/make_figures.py task3"
+        " --study {params.study} --seeds {params.seeds:q} 2>&1 | tee {log}"
 
 
 # The league: three networks against the ResNet, each at equal parameters, multiply-adds and seconds.
@@ -60,10 +63,11 @@ rule task3_league_tables:
     params:
         code=code_digest("make_tables.py"),
         declared=declared("3-more"),
-        folder=folder_of_output,
+        seeds=seeds_of("3-more"),
+        study=study_folder,
     shell:
         "python scripts/make_tables.py task3_equal task3_ablation"
-        " --records {input} --declared {params.declared:q} --out {params.folder} 2>&1 | tee {log}"
+        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"
 
 
 rule task3_league_figure:
@@ -77,9 +81,11 @@ rule task3_league_figure:
         "../envs/study.yaml"
     params:
         code=code_digest("make_figures.py"),
-        folder=folder_of_output,
+        seeds=seeds_of("3-more"),
+        study=study_folder,
     shell:
-        "python scripts/make_figures.py task3-league --records {input} --out {params.folder} 2>&1 | tee {log}"
+        "python scripts/make_figures.py task3-league"
+        " --study {params.study} --seeds {params.seeds:q} 2>&1 | tee {log}"
 
 
 # The trained networks in use: one seed of each, in turns.

@@ -40,6 +40,8 @@ rule features:
         manifest="<results>/features/{experiment}.json",
     log:
         "<results>/logs/features/{experiment}.log",
+    wildcard_constraints:
+        experiment=any_of(name for name in SPECS if SPECS[name].frozen),
     priority: 3
     conda:
         "../envs/study.yaml"
@@ -65,6 +67,8 @@ rule calibrate:
         "<results>/calibration/{experiment}.json",
     log:
         "<results>/logs/calibration/{experiment}.log",
+    wildcard_constraints:
+        experiment=any_of(name for name in SPECS if SPECS[name].recipe.budget),
     priority: 2
     conda:
         "../envs/study.yaml"

@@ -8,7 +8,7 @@ use rule train as verify_train with:
     log:
         "<results>/logs/verify/{experiment}/seed-{seed}.log",
     wildcard_constraints:
-        experiment="|".join(STUDY.experiments),
+        experiment=any_of(STUDY.experiments),
 
 
 # The finished runs are no inputs: whatever they are like now is what is judged.

@@ -8,7 +8,7 @@ from typing import Any
 import jinja2
 import pandas as pd
 
-from trainkit.comparison import ABSENT, Comparison, Row, Side, compare, in_words
+from trainkit.comparison import Comparison, Row, Side, compare, in_words
 from trainkit.errors import run_program
 from trainkit.files import write_text
 from trainkit.stats import Difference, Interval
@@ -117,7 +117,7 @@ def render(comparison: Comparison) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.globals |= {"points": points, "ratio": ratio, "absent": ABSENT}
+    environment.globals |= {"points": points, "ratio": ratio}
     charts = [(row, chart(comparison.a, comparison.b, row)) for row in comparison.rows]
     return environment.get_template("compare.html.j2").render(
         comparison=comparison,

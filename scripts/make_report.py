@@ -4,6 +4,7 @@ import argparse
 import base64
 import importlib.resources
 import io
+import json
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -25,19 +26,19 @@ MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--records", nargs="*", type=Path, required=True)
-    parser.add_argument("--study", type=Path, required=True, help="the study's results folder")
+    parser.add_argument("--study", type=Path, required=True, help="its results folder")
+    parser.add_argument("--seeds", required=True, help="JSON: the seeds of each experiment")
     parser.add_argument("--shown", nargs="+", type=Path, required=True, help="figures, other tables")
     parser.add_argument("--preset", required=True, help="the preset that was run")
     parser.add_argument("--left-out", nargs="*", default=[], help="experiments that this study does not run")
     parser.add_argument("--missing", nargs="*", default=[], help="runs without a record: EXPERIMENT/seed-N")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    if not args.records:
+    results = Results.of_study(args.study, json.loads(args.seeds))
+    if not results.runs:
         raise StudyError(f"{args.study}: no finished run is there to report; run snakemake first")
     missing = provenance.missing(args.study, args.missing)
     shown = {path.name: path for path in args.shown}
-    results = Results(args.records)
     write_text(args.out, render(results, args.study, shown, args.preset, args.left_out, missing))
 
 

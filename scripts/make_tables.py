@@ -16,17 +16,17 @@ from trainkit.tables import TABLES
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("tables", nargs="+", choices=TABLES)
-    parser.add_argument("--records", nargs="*", type=Path, required=True)
+    parser.add_argument("--study", type=Path, required=True, help="its results folder")
+    parser.add_argument("--seeds", required=True, help="JSON: the seeds of each experiment")
     parser.add_argument("--declared", required=True, help="JSON: what each experiment's records are made of")
-    parser.add_argument("--out", type=Path, required=True, help="folder of the tables")
     args = parser.parse_args()
-    results = Results(args.records, json.loads(args.declared))
+    results = Results.of_study(args.study, json.loads(args.seeds), json.loads(args.declared))
     for name in args.tables:
         try:
             rows = TABLES[name](results)
         except MissingRunsError:
             rows = []
-        write_table(name, pd.DataFrame(rows), args.out, *of_results(name, results))
+        write_table(name, pd.DataFrame(rows), args.study / "tables", *of_results(name, results))
 
 
 if __name__ == "__main__":

@@ -29,7 +29,7 @@ def main() -> None:
         raise StudyError(f"{folder}: no such folder; expected a study's, such as results/cpu")
     overrides = read_yaml(args.configfile, str(args.configfile)) if args.configfile else {}
     overrides |= {"preset": args.preset} if args.preset else {}
-    watch = Watch(folder, configuration(ROOT, folder, overrides))
+    watch = Watch(folder, configuration(ROOT, folder, overrides, str(args.configfile or "--preset")))
     if not sys.stdout.isatty():
         print("\n".join(lines(watch, 200)))
         return

@@ -119,7 +119,7 @@ class Study(Strict):
         "data", pattern=r"^[A-Za-z0-9._/][A-Za-z0-9._/-]*$", description="verified data, shared by studies"
     )
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
-        "auto", description="CPU threads of a training job; auto: all on a CPU, 4 with a GPU"
+        "auto", description="CPU threads of a training job; auto: 4 with the preset gpu, else all"
     )
     deterministic: bool = False
     finished_only: bool = Field(False, description="report on the runs that are there, and begin no others")
@@ -196,6 +196,12 @@ class Study(Strict):
                 raise ValueError(
                     f"experiments.{name}.recipe.epochs_of: {recipe.epochs_of} has no fixed epochs to take; "
                     "name one that has, or give epochs"
+                )
+        for name in self.of_task("2.2"):
+            if taken := next((part for part in (AT, TRIAL) if part in name), None):
+                raise ValueError(
+                    f"experiments.{name}: a method's name may not have {taken!r} in it, which marks what the "
+                    "contest makes of methods; take another name"
                 )
         if self.contest.trials:
             trials = set(self.contest.trials.seeds)

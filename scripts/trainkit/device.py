@@ -175,9 +175,9 @@ def measured(
 
 def family(model: Model) -> str:
     """Which of the stand-ins in ``precision.py`` tells what is fastest for a network."""
-    found = models.module(model.name).FAMILY
-    wide = getattr(model, "widest", 0) >= WIDE_FROM
-    return WIDE if wide and found == CONVOLUTION else found
+    module = models.module(model.name)
+    wide = hasattr(module, "widest") and module.widest(model) >= WIDE_FROM
+    return WIDE if wide else module.FAMILY
 
 
 def of_family(name: str, hardware: dict[str, Any], use: str = "training") -> Numerics:

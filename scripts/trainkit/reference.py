@@ -15,8 +15,6 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import VisionDataset
 
-PIL_MODES = {1: "L", 3: "RGB"}
-
 
 class Photographs(VisionDataset):
     """Arrays served as torchvision's CIFAR10 and MNIST serve theirs: one PIL image at a time."""

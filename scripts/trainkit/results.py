@@ -50,6 +50,15 @@ class Results:
                 "comparison may mix; give each machine a study of its own: --config study=NAME"
             )
 
+    @classmethod
+    def of_study(
+        cls, study: Path, seeds: dict[str, list[int]], declared: dict[str, dict[str, str]] | None = None
+    ) -> "Results":
+        """Those of a study's folder, by the seeds of each experiment."""
+        runs = study / "runs"
+        paths = [runs / name / f"seed-{seed}" / "record.json" for name in seeds for seed in seeds[name]]
+        return cls(paths, declared)
+
     def of_task(self, *tasks: str) -> list[str]:
         return [name for name, runs in self.runs.items() if runs[0].task in tasks]
 

@@ -43,11 +43,6 @@ class ConvNet(Strict):
     stem_stride: Literal[1, 2] = Field(1, description="of the first convolution")
     dropout: Fraction = 0.0
 
-    @property
-    def widest(self) -> int:
-        """Channels of the widest 3x3 convolution."""
-        return max(channels for stage in self.stages for channels in stage)
-
     def last_side(self, side: int) -> int:
         """Pixels a side that are left of an image after the last pooling."""
         side = (side - 1) // self.stem_stride + 1
@@ -61,11 +56,6 @@ class ResNet(Strict):
     depth: int = Field(20, ge=8, le=1202)
     width: int = Field(16, ge=1, le=512, description="channels of the first stage")
     stem_stride: int = Field(1, ge=1, le=2, description="2 halves the image at once")
-
-    @property
-    def widest(self) -> int:
-        """Channels of the last stage's convolutions."""
-        return self.width * (8 if self.depth in (18, 34) else 4)
 
     @model_validator(mode="after")
     def _known_depth(self) -> Self:
@@ -121,11 +111,6 @@ class RepVGG(Staged):
     name: Literal["repvgg"]
     stem_stride: int = Field(1, ge=1, le=2, description="2 halves the image at once, as the paper does")
 
-    @property
-    def widest(self) -> int:
-        """Channels of the widest 3x3 convolution."""
-        return max(self.widths)
-
 
 class FasterNet(Staged):
     """FasterNet (Chen et al. 2023): convolutions of a part of the channels."""
@@ -163,11 +148,6 @@ class Airbench(Strict):
     widths: list[Annotated[int, Field(ge=8, le=2048)]] = Field([64, 256, 256], min_length=1, max_length=4)
     whiten: bool = Field(True, description="the first convolution whitens 2x2 patches, and stays")
     identity: bool = Field(True, description="convolutions start by handing their inputs on")
-
-    @property
-    def widest(self) -> int:
-        """Channels of the widest 3x3 convolution."""
-        return max(self.widths)
 
     def last_side(self, side: int) -> int:
         """Pixels a side that are left of an image after the last pooling."""

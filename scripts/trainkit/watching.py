@@ -152,17 +152,21 @@ def _last_written(study: Path) -> float:
     return max(times, default=0.0)
 
 
-def configuration(root: Path, folder: Path, overrides: dict[str, Any]) -> Study | None:
+def configuration(
+    root: Path, folder: Path, overrides: dict[str, Any], given: str = "--config"
+) -> Study | None:
     """The configuration that a study was most likely started with.
 
     That of the preset named, or of the folder's name, or else the one whose specs most of the
-    finished records have; None where none has.
+    finished records have; None where none has. ``given`` says where the overrides come from.
     """
     name = {"study": folder.name}
     if "preset" in overrides or folder.name in PRESETS:
-        return load_study(root, {"preset": folder.name, **name, **overrides})
+        return load_study(root, {"preset": folder.name, **name, **overrides}, given=given)
     records = _records(folder)
-    candidates = [load_study(root, {**overrides, **name, "preset": preset}) for preset in PRESETS]
+    candidates = [
+        load_study(root, {**overrides, **name, "preset": preset}, given=given) for preset in PRESETS
+    ]
     best = max(candidates, key=lambda study: _fits(study, records))
     return best if _fits(best, records) else None
 

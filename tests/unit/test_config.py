@@ -2,6 +2,7 @@
 
 import json
 
+import jsonschema
 import pytest
 import yaml
 
@@ -234,10 +235,29 @@ def test_the_schema_in_the_repository_is_that_of_the_code(root):
     assert (root / "config" / "schema.json").read_text() == write_schema.schema()
 
 
-def test_the_schema_knows_every_key_of_the_configuration(root):
-    schema = json.loads(write_schema.schema())
-    content = yaml.safe_load((root / "config" / "config.yaml").read_text())
-    assert content.keys() <= schema["properties"].keys()
+def mistakes(content: dict) -> list[str]:
+    schema = jsonschema.Draft202012Validator(json.loads(write_schema.schema()))
+    return [error.message for error in schema.iter_errors(content)]
+
+
+@pytest.mark.parametrize(
+    "layer", ["config.yaml", "presets/gpu.yaml", "presets/cpu.yaml", "presets/smoke.yaml"]
+)
+def test_an_editor_finds_no_mistake_in_the_configuration(root, layer):
+    assert mistakes(yaml.safe_load((root / "config" / layer).read_text())) == []
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        {"like": "b", "recipe": {"epoch": 3}},
+        {"model": {"name": "resnet", "dept": 20}},
+        {"model": {"depth": "deep"}},
+        {"alike": "b"},
+    ],
+)
+def test_an_editor_finds_a_mistake_in_an_experiment(entry):
+    assert len(mistakes({"experiments": {"mine": entry}})) == 1
 
 
 def test_no_two_experiments_of_a_task_are_the_same(study):

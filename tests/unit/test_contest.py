@@ -117,6 +117,15 @@ def test_a_mistake_in_the_contest_is_one_line(root, contest, said):
     assert said in str(error.value)
 
 
+@pytest.mark.parametrize("name", ["cifar10-fast-stop-at-half", "cifar10-fast-cyclical-trial-run"])
+def test_a_method_may_not_be_named_as_what_is_made_of_methods(root, name):
+    mine = {name: {"like": LINEAR, "title": "Mine"}}
+    with pytest.raises(
+        StudyError, match=rf"experiments\.{name}: a method's name may not have '-(at|trial)-'"
+    ):
+        load_study(root, {"preset": "gpu", "experiments": mine})
+
+
 # -- Choosing a rate -------------------------------------------------------------------------------
 
 

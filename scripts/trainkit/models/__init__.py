@@ -28,8 +28,8 @@ def module(name: str) -> "ModuleType":
     """The file of an architecture.
 
     Besides ``build`` it says its ``FAMILY``: which of the stand-ins in ``precision.py`` tells what is
-    fastest for it on a machine (``convolution`` parts in two by the ``widest`` of its options). ``BLOCKED``
-    it has, and true, if its feature maps can stay in oneDNN's blocks (``blocked.py``).
+    fastest for it on a machine; a function ``widest``, where it has one, puts it among the wide convolutions
+    or not. ``BLOCKED`` it has, and true, if its feature maps can stay in oneDNN's blocks (``blocked.py``).
     """
     return importlib.import_module(f"trainkit.models.{name}")
 

@@ -21,6 +21,11 @@ PATCH = 2  # pixels a side of the patches that are whitened
 LOGIT_SCALE = 1 / 9
 
 
+def widest(options: Airbench) -> int:
+    """Channels of the widest 3x3 convolution."""
+    return max(options.widths)
+
+
 class Block(nn.Module):
     """Convolution, pooling, convolution, each followed by BatchNorm and GELU."""
 

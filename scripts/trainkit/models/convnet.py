@@ -13,6 +13,11 @@ FAMILY = "convolution"
 BLOCKED = True
 
 
+def widest(options: ConvNet) -> int:
+    """Channels of the widest 3x3 convolution."""
+    return max(channels for stage in options.stages for channels in stage)
+
+
 def build(options: ConvNet, shape: tuple[int, int, int], classes: int) -> nn.Module:
     height, width, channels = shape
     layers: list[nn.Module] = []

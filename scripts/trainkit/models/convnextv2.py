@@ -1,7 +1,7 @@
 """ConvNeXt V2 (Woo et al. 2023, arXiv 2301.00808) for 32x32 images, from random weights.
 
 Block and names follow the paper's section 3.2 and appendix. For small images the stem's patch is
-1 or 2 pixels in place of 4 (a patch of 4 leaves 8x8 positions), and there are three stages.
+1 or 2 pixels (a patch of 4, the paper's, leaves 8x8 positions), and there are three stages.
 """
 
 import torch

@@ -17,6 +17,11 @@ FAMILY = "convolution"
 BLOCKED = True
 
 
+def widest(options: RepVGG) -> int:
+    """Channels of the widest 3x3 convolution."""
+    return max(options.widths)
+
+
 class RepVGGBlock(nn.Module):
     """3x3 and 1x1 convolutions and, where shapes allow, the identity, each with BatchNorm (figure 2)."""
 

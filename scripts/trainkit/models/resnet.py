@@ -18,6 +18,11 @@ BLOCKED = True
 IMAGENET_BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3)}
 
 
+def widest(options: ResNet) -> int:
+    """Channels of the widest 3x3 convolution."""
+    return options.width * (8 if options.depth in IMAGENET_BLOCKS else 4)
+
+
 class ShortcutA(nn.Module):
     """Every second pixel, and zeros for the new channels."""
 
