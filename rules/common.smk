@@ -228,12 +228,8 @@ def run_inputs(wildcards):
 
 def run_options(wildcards, input):
     """The command-line options of the inputs that only some runs have."""
-    optional = [
-        key
-        for key in ("weights", "features", "features_manifest", "calibration", "trials")
-        if key in input.keys()
-    ]
-    return " ".join(f"--{key.replace('_', '-')} {input[key]}" for key in optional)
+    optional = [key for key in ("weights", "features", "calibration", "trials") if key in input.keys()]
+    return " ".join(f"--{key} {input[key]}" for key in optional)
 
 
 def folder_of_output(wildcards, output):

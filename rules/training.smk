@@ -26,8 +26,8 @@ rule train:
         folder=folder_of_output,
     shell:
         "python scripts/train.py --spec {params.spec:q} --seed {wildcards.seed}"
-        " --hardware {input.hardware} --data {input.data} --manifest {input.manifest}"
-        " {params.options} --threads {threads} --out {params.folder} 2>&1 | tee {log}"
+        " --hardware {input.hardware} --data {input.data} {params.options}"
+        " --threads {threads} --out {params.folder} 2>&1 | tee {log}"
 
 
 # A frozen base's features, computed once for all seeds.
@@ -56,7 +56,7 @@ rule features:
     shell:
         "python scripts/compute_features.py --spec {params.spec:q} --hardware {input.hardware}"
         " --data {input.data} --weights {input.weights} --threads {threads}"
-        " --out {output.tensors} --manifest {output.manifest} 2>&1 | tee {log}"
+        " --out {output.tensors} 2>&1 | tee {log}"
 
 
 # Seconds a step of a contestant beside its reference's: what equal time is fitted with.

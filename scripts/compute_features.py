@@ -28,8 +28,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the dataset's tensors")
     parser.add_argument("--weights", type=Path, required=True, help="pretrained weights")
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
-    parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--manifest", type=Path, required=True, help="what they cost, as JSON")
+    parser.add_argument("--out", type=Path, required=True, help="the features; beside them, what they cost")
     args = parser.parse_args()
     spec = FeatureSpec.model_validate_json(args.spec)
     hardware = read_json(args.hardware)
@@ -56,7 +55,7 @@ def main() -> None:
         "precision": numerics.precision,
     }
     write_bytes(args.out, save(tensors))
-    write_json(args.manifest, {**facts, "file_sha256": sha256_of_file(args.out)})
+    write_json(args.out.with_suffix(".json"), {**facts, "file_sha256": sha256_of_file(args.out)})
     print_line(f"{spec.name}: {facts['seconds']:.1f} s for the features, {numerics.precision}")
 
 

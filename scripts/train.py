@@ -20,7 +20,7 @@ from trainkit import digest, energy, memory, progress, runs  # noqa: E402
 from trainkit.checkpoint import Checkpoints  # noqa: E402
 from trainkit.engine import COLUMNS, Outcome, Trainer  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
-from trainkit.files import atomic, read_json, write_bytes, write_text  # noqa: E402
+from trainkit.files import atomic, manifest, read_json, write_bytes, write_text  # noqa: E402
 from trainkit.interrupts import Interrupted  # noqa: E402
 from trainkit.lease import LEASE, alone_in  # noqa: E402
 from trainkit.progress import print_line  # noqa: E402
@@ -35,10 +35,8 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--hardware", type=Path, required=True, help="hardware.json")
     parser.add_argument("--data", type=Path, required=True, help="the dataset's tensors")
-    parser.add_argument("--manifest", type=Path, required=True, help="the dataset's manifest")
     parser.add_argument("--weights", type=Path, help="pretrained weights, where the model takes them")
     parser.add_argument("--features", type=Path, help="a frozen base's features")
-    parser.add_argument("--features-manifest", type=Path, help="what the features cost")
     parser.add_argument("--calibration", type=Path, help="the measured steps, for a budget in seconds")
     parser.add_argument("--trials", nargs="+", type=Path, help="records to choose the learning rate by")
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
@@ -66,10 +64,8 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
     meter = energy.Meter(device)
     # Now, for the files may change while it trains.
     code, commit = digest.run_digest(spec.model.name), git_commit(Path(__file__).parent)
-    data_sha256 = read_json(args.manifest)["sha256"]
-    run = runs.prepare(
-        spec, args.seed, device, numerics, args.data, args.weights, args.features, args.features_manifest
-    )
+    data_sha256 = manifest(args.data)["sha256"]
+    run = runs.prepare(spec, args.seed, device, numerics, args.data, args.weights, args.features)
     run.trainer.began = BEGAN + LEASE.waited  # waiting for other runs is no part of this one
     run.trainer.seconds.load = time.perf_counter() - run.trainer.began
 
@@ -78,11 +74,7 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
         print_line(f"{spec.name} seed {args.seed}: {line}")
 
     steps, budget_seconds = length(run, spec, args.calibration)
-    inputs = [
-        read_json(path.with_suffix(".json"))["file_sha256"]
-        for path in (args.data, args.weights, args.features)
-        if path
-    ]
+    inputs = [manifest(path)["file_sha256"] for path in (args.data, args.weights, args.features) if path]
     machine = [devices.name(device), vars(numerics), torch.get_num_threads()]
     key = key_of(spec, args.seed, steps, code, inputs, machine)
     checkpoints = Checkpoints(args.out / "checkpoints", key)

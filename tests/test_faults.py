@@ -36,7 +36,7 @@ def train(smoke: Project, out: Path, seconds: float = 1e9) -> subprocess.Complet
     options = {
         "--spec": spec.model_dump_json(exclude={"seeds"}), "--seed": "0", "--out": str(out),
         "--hardware": str(smoke.results / "hardware.json"),
-        "--data": "data/mnist.safetensors", "--manifest": "data/mnist.json",
+        "--data": "data/mnist.safetensors",
     }  # fmt: skip
     command = [sys.executable, "-c", TRAIN.format(seconds=seconds)]
     command += [word for pair in options.items() for word in pair]

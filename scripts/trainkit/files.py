@@ -62,19 +62,24 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
+def manifest(path: Path) -> dict[str, Any]:
+    """What the manifest beside a file, of the same name in JSON, says of it."""
+    return read_json(path.with_suffix(".json"))
+
+
 def verified(path: Path) -> Path:
-    """A file that the manifest beside it, of the same name in JSON, vouches for.
+    """A file that its `manifest` vouches for.
 
     Raises `StudyError` where it was changed or cut off since.
     """
-    manifest = path.with_suffix(".json")
+    beside = path.with_suffix(".json")
     try:
-        expected, got = read_json(manifest)["file_sha256"], sha256_of_file(path)
+        expected, got = manifest(path)["file_sha256"], sha256_of_file(path)
     except (OSError, LookupError, TypeError, ValueError) as error:
-        raise StudyError(f"{path}: cannot be verified by {manifest} ({error}); {_AGAIN}") from error
+        raise StudyError(f"{path}: cannot be verified by {beside} ({error}); {_AGAIN}") from error
     if got != expected:
         raise StudyError(
-            f"{path}: was changed or cut off: its SHA-256 is {got[:16]}..., {manifest} says "
+            f"{path}: was changed or cut off: its SHA-256 is {got[:16]}..., {beside} says "
             f"{expected[:16]}...; {_AGAIN}"
         )
     return path

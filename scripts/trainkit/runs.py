@@ -13,7 +13,7 @@ from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
 from trainkit.engine import Trainer
 from trainkit.errors import StudyError
-from trainkit.files import read_json, verified
+from trainkit.files import manifest, read_json, verified
 from trainkit.spec import Model, RunSpec
 
 
@@ -36,7 +36,6 @@ def prepare(
     data: Path,
     weights: Path | None = None,
     features: Path | None = None,
-    features_manifest: Path | None = None,
 ) -> Run:
     """Set up one run. All its randomness comes from ``seed``."""
     torch.manual_seed(seed)
@@ -47,8 +46,8 @@ def prepare(
     trainable = sum(p.numel() for p in model.parameters() if p.requires_grad)
     pipeline = None
     base_count, base_multiply_adds, seconds = 0, 0, 0.0
-    if features and features_manifest:
-        splits, base = load_features(features), read_json(features_manifest)
+    if features:
+        splits, base = load_features(features), manifest(features)
         example = splits.train.x[:1]
         base_count, base_multiply_adds, seconds = base["params"], base["multiply_adds"], base["seconds"]
     else:
