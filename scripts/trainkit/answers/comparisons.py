@@ -34,6 +34,13 @@ def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
     )
 
 
+def beyond_chance(row: dict) -> int:
+    """Whether a row is found more accurate than its reference (1), less (-1), or neither (0)."""
+    if not row.get("p_holm", 1) < LEVEL:
+        return 0
+    return 1 if row["difference"] > 0 else -1
+
+
 def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
     """Which rows of one family differ from their reference, after its correction."""
     compared = [row for row in rows if "p_holm" in row]
@@ -41,10 +48,9 @@ def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
         return if_none
     if all(row["pairs"] < 2 for row in compared):
         return "one seed each says nothing of the methods (n=1)"
-    found = [row for row in compared if row["p_holm"] < LEVEL]
     parts = []
     for word, sign in (("more accurate", 1), ("less accurate", -1)):
-        these = [row for row in found if sign * row["difference"] > 0]
+        these = [row for row in compared if beyond_chance(row) == sign]
         if these:
             named = ", ".join(
                 f"{quoted(row['title'])} ({row['difference']:+.2f} points, 95% interval "
@@ -52,7 +58,7 @@ def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
                 for row in sorted(these, key=lambda row: -abs(row["difference"]))
             )
             parts.append(f"{word}: {named}")
-    rest = [row for row in compared if not row["p_holm"] < LEVEL]
+    rest = [row for row in compared if not beyond_chance(row)]
     if rest:
         parts.append(f"no difference was found for {', '.join(quoted(row['title']) for row in rest)}")
     pairs = sorted({row["pairs"] for row in compared})
@@ -67,19 +73,15 @@ def supported(rows: Rows, column: str) -> str:
     compared = [row for row in rows if "p_holm" in row and row["pairs"] > 1]
     if not compared:
         return "not tested"
-    found = any(
-        row["p_holm"] < LEVEL and row["difference"] * (row[column] - rows[0][column]) > 0 for row in compared
-    )
-    return "supported" if found else "not supported"
+    borne_out = any(beyond_chance(row) * (row[column] - rows[0][column]) > 0 for row in compared)
+    return "supported" if borne_out else "not supported"
 
 
 def helped(row: dict) -> str:
     """Whether what a row is without helped its reference, which has it: yes, no, or not known."""
     if row["pairs"] < 2:
         return "Not known"
-    if not row["p_holm"] < LEVEL:
-        return "No effect was found"
-    return "Yes" if row["difference"] < 0 else "No, it hurt"
+    return {0: "No effect was found", -1: "Yes", 1: "No, it hurt"}[beyond_chance(row)]
 
 
 def quoted(title: str) -> str:

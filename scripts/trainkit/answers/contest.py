@@ -1,7 +1,9 @@
 """Points 2.2 and 2.3 in words."""
 
+from math import isnan
+
 from trainkit import stats
-from trainkit.answers.comparisons import quoted
+from trainkit.answers.comparisons import beyond_chance, quoted
 from trainkit.results import Results, Rows
 from trainkit.stats import LEVEL
 from trainkit.tables import contest as tables
@@ -15,8 +17,8 @@ def equal_time(rows: Rows) -> str:
     if best["n"] < 2 or not compared:
         said = f"{named}, from one seed (n=1), so that no method can be called better than another."
         return f"{said} {seconds_used(rows)}".rstrip()
-    better, worse = (_beyond_chance(compared, sign) for sign in (1, -1))
-    known = [row for row in compared if row["p_holm"] == row["p_holm"]] or compared
+    better, worse = ([row for row in compared if beyond_chance(row) == sign] for sign in (1, -1))
+    known = [row for row in compared if not isnan(row["p_holm"])] or compared
     pairs = sorted({row["pairs"] for row in known})
     tested = f"on {pairs[0]} to {pairs[-1]} paired seeds" if len(pairs) > 1 else f"on {pairs[0]} paired seeds"
     if len(known) > 1:
@@ -34,7 +36,7 @@ def equal_time(rows: Rows) -> str:
     smallest = best["smallest_detectable"]
     if smallest >= 100:
         sentences.append("So few seeds would miss any difference more often than once in five times.")
-    elif smallest == smallest:
+    elif not isnan(smallest):
         sentences.append(
             f"With so many seeds, spread as these are, this test finds a true difference of {smallest:.1f} "
             "points four times out of five, and smaller ones less often."
@@ -74,11 +76,6 @@ def soonest(results: Results) -> str:
     )
 
 
-def _beyond_chance(rows: Rows, sign: int) -> Rows:
-    """The rows whose difference has this sign and a corrected p below 5%."""
-    return [row for row in rows if row.get("p_holm", 1) < LEVEL and sign * row["difference"] > 0]
-
-
 def _listed(rows: Rows) -> str:
     return ", ".join(
         f"{quoted(row['title'])} ({row['difference']:+.2f} points, in "
@@ -91,12 +88,12 @@ def over_budgets(results: Results) -> list[str]:
     """How the order changes with the budget: one sentence a budget, the shortest first."""
     sentences = []
     for label, rows in _by_budget(results).items():
-        best, better = rows[0], _beyond_chance(rows, 1)
+        best, better = rows[0], [row for row in rows if beyond_chance(row) > 0]
         verdict = "no method was found better than the constant rate"
         if better:
             verdict = f"{len(better)} of {len(rows) - 1} methods beat the constant rate"
         rank = f"mean rank {best['rank']:.1f} of {len(rows)}"
-        if best["rank_low"] == best["rank_low"]:
+        if not isnan(best["rank_low"]):
             rank += f", 95% interval {best['rank_low']:.1f} to {best['rank_high']:.1f}"
         sentences.append(
             f"At {_budget(label)} ({best['budget_seconds']:.1f} s): {quoted(_method(results, best))} has the "
@@ -148,7 +145,7 @@ def surprises(results: Results) -> list[str]:
     if falling:
         worst = falling[-1]
         sure = "these seeds cannot tell it from chance"
-        if worst.get("p_holm", 1) < LEVEL:
+        if beyond_chance(worst):
             sure = "the seeds support it"
         found.append(
             f"A schedule is not better as such: {quoted(worst['title'])} ended {-worst['difference']:.2f} "
@@ -166,14 +163,12 @@ def slow_weights(results: Results) -> list[str]:
     """What Lookahead and averages bring at B over all schedules, a sentence each."""
     found = []
     of_all = [row for row in tables.crossed(results) if not row["experiment"]]
-    comparisons = sum(row["p"] == row["p"] for row in of_all)
+    comparisons = sum(not isnan(row["p"]) for row in of_all)
     for row in of_all:
         if row["budget"] or row["pairs"] < 2:
             continue
-        verb = "had no effect that was found"
-        if row["p_holm"] < LEVEL:
-            verb = "helped" if row["difference"] > 0 else "hurt"
-        sure = f", p={row['p_holm']:.2g}" if row["p_holm"] == row["p_holm"] else ""
+        verb = {0: "had no effect that was found", 1: "helped", -1: "hurt"}[beyond_chance(row)]
+        sure = "" if isnan(row["p_holm"]) else f", p={row['p_holm']:.2g}"
         if sure and comparisons > 1:  # over kinds of slow weights and budgets
             sure += f" corrected for {comparisons} comparisons"
         found.append(
@@ -211,7 +206,7 @@ def any_difference(results: Results) -> str:
     """Friedman's test of all methods at once, in words."""
     names = results.some_of_task("2.2")
     p = stats.any_difference({name: results.by_seed(name, "test_accuracy") for name in names})
-    if p != p:
+    if isnan(p):
         return "There are too few seeds or methods to test all of them at once."
     verdict = "they are not all alike" if p < LEVEL else "it finds no difference among them"
     return f"Friedman's test of all {len(names)} methods at B: {verdict} (p={p:.2g})."

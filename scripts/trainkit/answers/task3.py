@@ -1,7 +1,7 @@
 """What the league says of the papers' claims, in sentences that claim no more than was measured."""
 
+from trainkit.answers.comparisons import beyond_chance
 from trainkit.results import Rows
-from trainkit.stats import LEVEL
 from trainkit.tables.task3 import ARCHITECTURES, COMPARISONS
 
 FOLD_TOLERANCE = 1e-4
@@ -51,24 +51,20 @@ def judged(row: dict) -> str:
     """The mean difference in points, and in words what the paired comparison allows."""
     if row.get("difference") is None:
         return row["verdict"]
-    p = row.get("p_holm", float("nan"))
     difference = f"{row['difference']:+.2f} points on average (n={row['pairs']:.0f})"
     if row["pairs"] < 2:
         return f"{difference}, and one pair of seeds says nothing of the methods"
-    if not p < LEVEL:
+    if not beyond_chance(row):
         return f"{difference}, and no difference was found"
-    return (
-        f"{difference}, {'better' if row['difference'] > 0 else 'worse'} beyond chance (p={p:.2g}, corrected)"
-    )
+    better = "better" if row["difference"] > 0 else "worse"
+    return f"{difference}, {better} beyond chance (p={row['p_holm']:.2g}, corrected)"
 
 
 def short(row: dict) -> str:
     """A table's verdict in a word or two."""
     if row.get("difference") is None or row["pairs"] < 2:
         return row["verdict"] if row["verdict"] == "the reference" else "n=1"
-    if not row.get("p_holm", float("nan")) < LEVEL:
-        return "none found"
-    return "better" if row["difference"] > 0 else "worse"
+    return {0: "none found", 1: "better", -1: "worse"}[beyond_chance(row)]
 
 
 def folding(inference: Rows) -> list[str]:

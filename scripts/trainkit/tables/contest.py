@@ -5,6 +5,8 @@ from typing import Any
 import pandas as pd
 
 from trainkit import stats
+from trainkit.comparison import changes
+from trainkit.digest import digest_of
 from trainkit.record import RunRecord
 from trainkit.results import MissingRunsError, Results, Rows, against, correct, summary
 from trainkit.tuning import best_rate
@@ -147,19 +149,8 @@ def _at_one_budget(results: Results, names: list[str]) -> Rows:
 
 def differs_in(results: Results, name: str, control: str) -> list[str]:
     """The keys of the spec in which a method differs from the control; its trials' rate is its own."""
-    own, other = (
-        {key: value for key, value in _flat(results.first(each).spec).items() if key not in APART}
-        for each in (name, control)
-    )
-    return sorted({_group(key) for key in own.keys() | other.keys() if own.get(key) != other.get(key)})
-
-
-def _flat(spec: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """A spec's leaves by their dotted keys."""
-    leaves: dict[str, Any] = {}
-    for key, value in spec.items():
-        leaves |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return leaves
+    differing = changes(results.first(control).spec, results.first(name).spec)
+    return sorted({_group(key) for key, *_ in differing if key not in APART})
 
 
 def _group(key: str) -> str:
@@ -265,9 +256,9 @@ def slow_weights(results: Results, name: str) -> str:
 
 def _key(results: Results, name: str) -> str:
     """What a method and its plain twin share: all but the slow weights."""
-    apart = ("recipe.optimizer.lookahead", "recipe.averaging")
-    spec = _flat({key: value for key, value in results.first(name).spec.items() if key not in APART})
-    return str(sorted((key, str(value)) for key, value in spec.items() if not key.startswith(apart)))
+    spec = {key: value for key, value in results.first(name).spec.items() if key not in APART}
+    optimizer = spec["recipe"]["optimizer"] | {"lookahead": None}
+    return digest_of(spec | {"recipe": spec["recipe"] | {"averaging": None, "optimizer": optimizer}})
 
 
 def _crossed_row(results: Results, label: str, kind: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:
