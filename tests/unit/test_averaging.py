@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from test_engine import fit, recipe, trainer, weights
+from tiny import fit, recipe, trainer, weights
 
 from trainkit.optim.averaging import Averaging
 from trainkit.spec import Averaging as Options

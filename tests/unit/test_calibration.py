@@ -3,7 +3,7 @@
 from typing import Any
 
 import pytest
-from test_engine import recipe, trainer
+from tiny import recipe, trainer
 
 from trainkit import calibration, device
 from trainkit.engine import Trainer

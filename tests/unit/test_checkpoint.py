@@ -4,13 +4,12 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors import safe_open
-from test_engine import CONVNET, BreaksAtTheEighthStep, numbers, recipe, splits, trainer, weights
+from tiny import CONVNET, SILENT, BreaksAtTheEighthStep, StopAt, numbers, recipe, splits, trainer, weights
 
 from trainkit import checkpoint
 from trainkit.checkpoint import Checkpoints
@@ -19,7 +18,6 @@ from trainkit.errors import StudyError
 from trainkit.interrupts import SIGNALS, Interrupted
 from trainkit.spec import Augment, Recipe, ResNet
 
-SILENT: Callable[[str], None] = lambda line: None  # noqa: E731
 STEPS = 12  # of five an epoch
 
 RECIPES = {
@@ -42,22 +40,6 @@ RECIPES = {
         optimizer={"lr": 0.3, "lookahead": {"k": 3, "alpha": 0.5}},
     ),
 }
-
-
-class StopAt:
-    """Stands for a signal that comes at the n-th moment at which a run looks for one."""
-
-    def __init__(self, moment: int) -> None:
-        self.left = moment
-
-    @property
-    def signal(self) -> signal.Signals | None:
-        self.left -= 1
-        return signal.SIGTERM if self.left < 0 else None
-
-    def check(self) -> None:
-        if self.signal or self.left < 0:
-            raise Interrupted("stopped")
 
 
 def fit(recipe: Recipe, checkpoints: Checkpoints | None = None, stop: int = 10**6) -> tuple[Trainer, Outcome]:

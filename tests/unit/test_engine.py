@@ -4,68 +4,27 @@ from typing import Any
 
 import pytest
 import torch
+from tiny import (
+    CLASSES,
+    CONVNET,
+    DENSE,
+    TRAIN,
+    BreaksAtTheEighthStep,
+    fit,
+    numbers,
+    recipe,
+    splits,
+    trainer,
+    weights,
+)
 
-from trainkit import models, optim, side_by_side
-from trainkit.augment import TEST_TIME_VIEWS, Pipeline
+from trainkit import optim, side_by_side
+from trainkit.augment import TEST_TIME_VIEWS
 from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
-from trainkit.engine import Evaluation, Outcome, Trainer
+from trainkit.engine import Evaluation, Trainer
 from trainkit.errors import StudyError
-from trainkit.spec import Augment, ConvNet, Dense, Optimizer, Recipe, ResNet
-
-SHAPE, CLASSES, TRAIN = (8, 8, 1), 3, 60
-CONVNET = ConvNet(name="convnet", stages=[[4], [6]], dropout=0.1)
-PLAIN = Numerics()
-DENSE = Dense(name="dense", hidden=8)
-
-
-def images(count: int, seed: int) -> Images:
-    """Noise with a bright row whose place is the class."""
-    generator = torch.Generator().manual_seed(seed)
-    y = torch.randint(CLASSES, (count,), generator=generator)
-    x = torch.randint(100, (count, *SHAPE), generator=generator, dtype=torch.uint8)
-    x[torch.arange(count), 2 * y + 1] = 220
-    return Images(x, y)
-
-
-def splits() -> Splits:
-    return Splits(images(TRAIN, 1), images(24, 2), images(30, 3))
-
-
-def recipe(**changes: Any) -> Recipe:
-    optimizer = {"name": "sgd", "lr": 0.05} | changes.pop("optimizer", {})
-    length = {} if "until" in changes else {"epochs": 1}
-    return Recipe(**{"batch_size": 12, "optimizer": optimizer, **length, **changes})
-
-
-def trainer(
-    recipe: Recipe,
-    seed: int = 0,
-    data: Splits | None = None,
-    model: Any = CONVNET,
-    kind: type = Trainer,
-    numerics: Numerics = PLAIN,
-) -> Trainer:
-    torch.manual_seed(seed)
-    generator = torch.Generator().manual_seed(seed)
-    pipeline = Pipeline(recipe.augment, (0.3,), (0.3,), generator)
-    network = models.build(model, SHAPE, CLASSES)
-    return kind(recipe, network, data or splits(), pipeline, generator, numerics)
-
-
-def fit(steps: int | None, *args: Any, **options: Any) -> tuple[Trainer, Outcome]:
-    subject = trainer(*args, **options)
-    return subject, subject.fit(steps, say=lambda line: None)
-
-
-def weights(subject: Trainer) -> torch.Tensor:
-    return torch.cat([value.flatten().float() for value in subject.model.state_dict().values()])
-
-
-def numbers(outcome: Outcome) -> list[dict[str, float]]:
-    """The history without what the clock says."""
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in outcome.history]
-
+from trainkit.spec import Augment, Optimizer, ResNet
 
 AUGMENTED = recipe(augment=Augment(translate=1, rotate=10), optimizer={"lookahead": {"k": 2, "alpha": 0.5}})
 
@@ -203,18 +162,6 @@ def test_weights_that_break_at_the_last_step_are_found_by_validation():
         StudyError, match="the validation loss became nan in epoch 1, step 5, at learning rate"
     ):
         fit(5, recipe(), kind=BreaksAfterTheLast)
-
-
-class BreaksAtTheEighthStep(Trainer):
-    seen = 0
-
-    def step(self, *args: Any) -> None:
-        self.seen += 1
-        super().step(*args)
-
-    def loss(self, *args: Any) -> tuple[torch.Tensor, torch.Tensor]:
-        loss, logits = super().loss(*args)
-        return (loss * float("nan") if self.seen == 8 else loss), logits
 
 
 def test_the_message_names_the_first_step_whose_loss_is_no_number_and_its_rate():

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_checkpoint import SILENT, StopAt
-from test_engine import PLAIN, numbers, recipe, splits, weights
+from tiny import PLAIN, SILENT, StopAt, numbers, recipe, splits, weights
 
 from trainkit.augment import Pipeline
 from trainkit.checkpoint import Checkpoints

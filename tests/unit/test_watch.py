@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from test_engine import CONVNET, numbers, recipe, splits, trainer, weights
+from tiny import CONVNET, SILENT, numbers, recipe, splits, trainer, weights
 
 import watch as program
 from trainkit import progress
@@ -21,7 +21,6 @@ from trainkit.spec import IN_ALL
 from trainkit.watching import Running, Watch, configuration, estimate, newest, sparkline
 
 RUN = ("mnist-convnet", 0)
-SILENT = lambda line: None  # noqa: E731
 
 
 def row(epoch: int, step: int, accuracy: float = 0.5) -> dict:
