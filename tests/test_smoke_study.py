@@ -6,6 +6,7 @@ import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -163,6 +164,17 @@ def test_targets_and_graphs_work(smoke: Project):
     graph = smoke.snakemake("--rulegraph")
     for rule in ("mnist_dense", "mnist_transfer", "cifar10_resnet", "cifar10_fast", "study_report"):
         assert f'label = "{rule}"' in graph
+
+
+def test_no_command_of_the_largest_preset_comes_near_linuxs_limit_of_128_kib(smoke: Project):
+    snakemake = str(Path(sys.executable).parent / "snakemake")
+    options = ["-n", "-p", "--quiet", "host", "--config", "preset=gpu", "study=large"]
+    done = subprocess.run([snakemake, *options], cwd=smoke.folder, capture_output=True, text=True)
+    commands = [
+        line for line in (done.stdout + done.stderr).splitlines() if line.startswith("Shell command:")
+    ]
+    assert len(commands) > 900, done.stderr[-3000:]
+    assert max(map(len, commands)) < 64 * 1024
 
 
 # -- What reruns, and what does not --------------------------------------------------------
