@@ -67,9 +67,11 @@ def test_warming_up_leaves_weights_buffers_and_random_states_untouched(optimizer
 def test_cudnn_searches_for_the_shapes_of_training_alone(monkeypatch):
     monkeypatch.setattr(torch.backends.cudnn, "benchmark", True)
     subject, searched = trainer(recipe(batch_size=20)), {}
-    subject.model.register_forward_hook(
-        lambda _, x, __: searched.setdefault(len(x[0]), torch.backends.cudnn.benchmark)
-    )
+
+    def note(_: object, inputs: tuple, __: object) -> None:
+        searched.setdefault(len(inputs[0]), torch.backends.cudnn.benchmark)
+
+    subject.model.register_forward_hook(note)
     subject.fit(3, say=lambda line: None)
     # Two and four images to foretell the memory of a step, 24 and 30 to validate and to test.
     assert searched == {2: False, 4: False, 20: True, 24: False, 30: False}
