@@ -15,6 +15,7 @@ from trainkit.tables import contest as tables
 from trainkit.tuning import best_rate, chosen_rate
 
 CONTROL, LINEAR = "cifar10-fast-constant", "cifar10-fast-linear"
+FACTORS = ("0.3", "1", "3", "10")  # of the methods' rates, in their trials
 
 
 @pytest.fixture
@@ -47,7 +48,7 @@ def test_each_method_is_crossed_tried_and_run_at_every_budget(root):
     assert len(plain) == 11
     assert len(methods) == 3 * len(plain)
     assert set(study.of_task("2.3-budgets")) == {f"{m}-at-{b}" for m in methods for b in ("third", "triple")}
-    assert set(study.of_task("2.3-trials")) == {f"{m}-trial-{f}" for m in methods for f in ("0.3", "1", "3")}
+    assert set(study.of_task("2.3-trials")) == {f"{m}-trial-{f}" for m in methods for f in FACTORS}
     assert {len(study.experiments[name].seeds) for name in methods} == {10}
     assert study.experiments[f"{CONTROL}-lookahead"].recipe.optimizer.lookahead.k == 5
     assert study.experiments[f"{LINEAR}-ema"].recipe.averaging.name == "ema"
@@ -67,7 +68,7 @@ def test_trials_and_budgets_differ_from_their_method_in_the_named_thing_alone(ro
 
 def test_every_budget_of_a_method_takes_the_rate_that_its_own_trials_chose(root):
     study = load_study(root, {"preset": "gpu"})
-    trials = [f"{LINEAR}-lookahead-trial-{factor}" for factor in ("0.3", "1", "3")]
+    trials = [f"{LINEAR}-lookahead-trial-{factor}" for factor in FACTORS]
     for name in (f"{LINEAR}-lookahead", f"{LINEAR}-lookahead-at-third"):
         assert study.run_spec(name).tuned_by == trials
     assert study.run_spec(trials[0]).tuned_by == study.run_spec("cifar10-resnet").tuned_by == []
@@ -77,7 +78,7 @@ def test_a_method_of_ones_own_joins_by_one_entry(root):
     entry = {"like": CONTROL, "title": "Mine", "recipe": {"schedule": {"name": "linear"}}}
     study = load_study(root, {"preset": "cpu", "experiments": {"cifar10-fast-mine": entry}})
     made = {name for name in study.experiments if name.startswith("cifar10-fast-mine")}
-    suffixes = ["", "-at-third", "-at-triple", "-trial-0.3", "-trial-1", "-trial-3"]
+    suffixes = ["", "-at-third", "-at-triple", *(f"-trial-{factor}" for factor in FACTORS)]
     assert made == {f"cifar10-fast-mine{cross}{s}" for cross in ("", "-lookahead") for s in suffixes}
 
 
