@@ -172,7 +172,6 @@ class Project(Measured):
         if self.trains:
             self.trainer.model.train()
             self.trainer.warm_up()
-            self.trainer.evaluate(splits.val)  # for the memory that it takes
         self.batches = self.endless()
 
     def endless(self) -> Iterator[datasets.Images]:
@@ -196,6 +195,11 @@ class Project(Measured):
         rate = peak.matrix_rate(self.device, getattr(torch, self.numerics.precision))
         memory.reset_peak(self.device)  # steps follow
         return rate
+
+    def memory_mb(self) -> float:
+        if self.trains:
+            self.trainer.evaluate(self.trainer.splits.val)  # for the memory that it takes
+        return super().memory_mb()
 
     def analyse(self) -> dict[str, Any]:
         """Facts that need no other side: FLOPs an image, and where a step's time goes."""

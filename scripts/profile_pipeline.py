@@ -86,10 +86,10 @@ def batched(images: Tensor, spec: RunSpec, timings: Timings) -> None:
     order = torch.randperm(len(images), device=images.device)
     spent: dict[str, float] = {}
     parts = order.split(spec.recipe.batch_size)
-    turn = len(parts) if images.is_cuda else 1  # a GPU's clock waits: once an operation, not once a batch
+    at_once = len(parts) if images.is_cuda else 1  # a GPU's clock waits: once an operation, not once a batch
     clock = Clock(images.device)
-    for first in range(0, len(parts), turn):
-        batches = [images.index_select(0, index) for index in parts[first : first + turn]]
+    for first in range(0, len(parts), at_once):
+        batches = [images.index_select(0, index) for index in parts[first : first + at_once]]
         spent["slice the batch"] = spent.get("slice the batch", 0.0) + clock.lap()
         for name, operation in pipeline.operations.items():
             batches = [operation(x) for x in batches]

@@ -29,7 +29,9 @@ def main() -> None:
         raise StudyError(f"{folder}: no such folder; expected a study's, such as results/cpu")
     overrides = read_yaml(args.configfile, str(args.configfile)) if args.configfile else {}
     overrides |= {"preset": args.preset} if args.preset else {}
-    watch = Watch(folder, configuration(ROOT, folder, overrides, str(args.configfile or "--preset")))
+    given = [str(args.configfile)] if args.configfile else []
+    given += ["--preset"] if args.preset else []
+    watch = Watch(folder, configuration(ROOT, folder, overrides, " or ".join(given)))
     if not sys.stdout.isatty():
         print("\n".join(lines(watch, 200)))
         return

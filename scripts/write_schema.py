@@ -12,8 +12,11 @@ from trainkit.files import write_text
 def schema() -> str:
     """The schema of one layer of the configuration, which need not be whole: others lie below it."""
     found = Study.model_json_schema()
-    entries = found["properties"]["experiments"]["patternProperties"]
-    entries |= {name: {"anyOf": [entry, {"type": "null"}]} for name, entry in entries.items()}
+    contest = found["$defs"]["Contest"]["properties"]
+    for entries in (found["properties"]["experiments"], contest["crossed"]):  # null leaves one out
+        for name in entries["patternProperties"]:
+            either = [{"$ref": "#/$defs/Experiment"}, {"type": "null"}]
+            entries["patternProperties"][name] = {"anyOf": either}
     like = {"type": "string", "description": "the experiment that this one takes everything else from"}
     found["$defs"]["Experiment"]["properties"]["like"] = like
     return json.dumps(_in_parts(found), indent=1) + "\n"

@@ -29,7 +29,7 @@ def calibrate(own: Trainer, reference: Trainer, seconds: float) -> dict[str, flo
     rounds, finishes = [], []
     began = time.perf_counter()
     while len(rounds) < ROUNDS[0] or (len(rounds) < ROUNDS[-1] and time.perf_counter() < began + seconds):
-        each = seconds_per_step(trainers, steps, turn=len(rounds))
+        each = seconds_per_step(trainers, steps, rounds_before=len(rounds))
         rounds.append((each[0], each[-1]))
         if len(rounds) <= FINISHES:
             clock = Clock(own.device)
@@ -49,10 +49,10 @@ def calibrate(own: Trainer, reference: Trainer, seconds: float) -> dict[str, flo
     }
 
 
-def seconds_per_step(trainers: list[Trainer], steps: int, turn: int = 0) -> list[float]:
+def seconds_per_step(trainers: list[Trainer], steps: int, rounds_before: int = 0) -> list[float]:
     """Mean seconds of each one's training step in a round of so many, or of an epoch's if it has fewer.
 
-    Who goes first changes from turn to turn, beginning with the number ``turn``.
+    Who goes first changes from turn to turn, and from round to round.
     """
     steps = min(steps, *(trainer.steps_per_epoch for trainer in trainers))
     batches = [
@@ -62,7 +62,7 @@ def seconds_per_step(trainers: list[Trainer], steps: int, turn: int = 0) -> list
     in_a_row = 1 if trainers[0].device.type == "cpu" else steps
     whose = range(len(trainers))
     for first in range(0, steps, in_a_row):
-        for which in whose if (turn + first // in_a_row) % 2 == 0 else reversed(whose):
+        for which in whose if (rounds_before + first // in_a_row) % 2 == 0 else reversed(whose):
             clock = Clock(trainers[which].device)
             for step in range(first, min(first + in_a_row, steps)):
                 z = (step + 0.5) / steps  # what happens late is paid for late

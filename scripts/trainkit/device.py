@@ -53,7 +53,7 @@ class Numerics:
 
 
 def acquire(threads: int, deterministic: bool, facts: dict[str, Any] | None = None) -> torch.device:
-    """The device to train on, set up: a visible GPU that no other timed run has, else the CPU.
+    """The device to train on, set up: a GPU that NVML lists and no other timed run has, else the CPU.
 
     It is leased until the process ends, and waited for while another process has it.
     At most ``threads`` threads, and as many as were measured best on this machine; before it is

@@ -11,7 +11,7 @@ from trainkit.device import without_search
 from trainkit.errors import StudyError
 from trainkit.limits import limits
 
-STATES = 3  # a gradient, and at most two moments, beside each trainable weight
+STATES = 4  # a gradient, at most two moments, and the warm-up's copy, beside each trainable weight
 
 
 @without_search()

@@ -58,7 +58,7 @@ def test_on_a_cpu_they_take_turns_step_by_step_and_who_begins_changes(world):
 
 def test_who_begins_changes_from_round_to_round_too(world):
     pair = [stepping(world, name, 0.01) for name in "ab"]
-    calibration.seconds_per_step(pair, 3, turn=1)
+    calibration.seconds_per_step(pair, 3, rounds_before=1)
     assert "".join(name for name, _ in world.log) == "baabba"
 
 

@@ -24,7 +24,7 @@ from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
 from trainkit.engine import Evaluation, Trainer
 from trainkit.errors import StudyError
-from trainkit.spec import Augment, Optimizer, ResNet
+from trainkit.spec import Augment, ResNet
 
 AUGMENTED = recipe(augment=Augment(translate=1, rotate=10), optimizer={"lookahead": {"k": 2, "alpha": 0.5}})
 
@@ -53,12 +53,19 @@ def test_training_learns():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon", "rmsprop"])
 def test_warming_up_leaves_weights_buffers_and_random_states_untouched(optimizer):
-    subject = trainer(AUGMENTED.model_copy(update={"optimizer": Optimizer(name=optimizer, lr=0.1)}))
-    before = weights(subject), torch.get_rng_state(), subject.generator.get_state()
+    options = AUGMENTED.optimizer.model_copy(update={"name": optimizer})
+    subject = trainer(AUGMENTED.model_copy(update={"optimizer": options}))
+    steps, step = [], subject.optimizer.step
+    subject.optimizer.step = lambda: steps.append(step())
+
+    def state() -> list[torch.Tensor]:
+        return [weights(subject), torch.get_rng_state(), subject.generator.get_state(), *subject.slow.slow]
+
+    before = [tensor.clone() for tensor in state()]
     subject.model.train()
     subject.warm_up()
-    after = weights(subject), torch.get_rng_state(), subject.generator.get_state()
-    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
+    assert all(torch.equal(a, b) for a, b in zip(before, state(), strict=True))
+    assert len(steps) == 1
     assert all(p.grad is None for p in subject.model.parameters())
     assert not any(optim.state(subject.optimizer))
     assert subject.seconds.compile > 0
@@ -69,12 +76,12 @@ def test_cudnn_searches_for_the_shapes_of_training_alone(monkeypatch):
     subject, searched = trainer(recipe(batch_size=20)), {}
 
     def note(_: object, inputs: tuple, __: object) -> None:
-        searched.setdefault(len(inputs[0]), torch.backends.cudnn.benchmark)
+        searched.setdefault(len(inputs[0]), set()).add(torch.backends.cudnn.benchmark)
 
     subject.model.register_forward_hook(note)
     subject.fit(3, say=lambda line: None)
     # Two and four images to foretell the memory of a step, 24 and 30 to validate and to test.
-    assert searched == {2: False, 4: False, 20: True, 24: False, 30: False}
+    assert searched == {2: {False}, 4: {False}, 20: {True}, 24: {False}, 30: {False}}
     assert torch.backends.cudnn.benchmark
 
 

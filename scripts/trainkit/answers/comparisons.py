@@ -38,7 +38,7 @@ def beyond_chance(row: dict) -> int:
     """Whether a row is found more accurate than its reference (1), less (-1), or neither (0)."""
     if not row.get("p_holm", 1) < LEVEL:
         return 0
-    return 1 if row["difference"] > 0 else -1
+    return (row["difference"] > 0) - (row["difference"] < 0)
 
 
 def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
