@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from trainkit.device import Clock, Numerics, autocast
+from trainkit.memory import reset_peak
 
 Case = tuple[str, int]  # a network's name and a batch size
 MB = 2**20
@@ -61,7 +62,7 @@ def activation_mb(run: Callable[[], object], device: torch.device) -> float:
     run()  # the first pass takes memory that later ones do not
     if device.type == "cuda":
         before = torch.cuda.memory_allocated(device)
-        torch.cuda.reset_peak_memory_stats(device)
+        reset_peak(device)
         run()
         return (torch.cuda.max_memory_allocated(device) - before) / MB
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:

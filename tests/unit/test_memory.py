@@ -22,7 +22,7 @@ def test_saved_bytes_are_those_that_the_backward_pass_needs():
 def test_a_step_that_does_not_fit_is_refused_with_both_numbers():
     model = nn.Linear(100, 50, bias=False)
     x = torch.randn(4, 100)
-    needed = 64 * 4 * (100 + 50) + memory.STATES * 4 * 5000
+    needed = 64 * 4 * (100 + 50) + 4 * 4 * 5000  # of each weight: itself once more, its gradient, two moments
 
     def loss_of(count: int) -> torch.Tensor:
         return model(x[:count].clone()).relu().mean()
@@ -41,7 +41,7 @@ def test_rows_of_small_images_are_counted_with_their_copies(monkeypatch):
     row, image = 2 * 3 * 4, 2 * 3 * 3  # numbers of an image with its column of zeros, and without
     kept = memory.saved_bytes(lambda: model(x).mean())
     assert kept == 4 * (64 * (row + image + row) + sum(m.weight.numel() for m in model[::2]))
-    needed = 64 * 4 * (row + image + row) + memory.STATES * 4 * weights
+    needed = 64 * 4 * (row + image + row) + 4 * 4 * weights
     memory.check(CPU, model, lambda n: model(x[:n]).mean(), 64, needed)
     with pytest.raises(StudyError, match=rf"\({needed} bytes\)"):
         memory.check(CPU, model, lambda n: model(x[:n]).mean(), 64, needed - 1)

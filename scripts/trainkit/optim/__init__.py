@@ -65,14 +65,11 @@ class Together:
 @torch.no_grad()
 def rehearse(optimizer: torch.optim.Optimizer | Together) -> None:
     """Take a step with the gradients that are there, undo it, and drop them: the next one is as the first."""
-    members = optimizer.optimizers if isinstance(optimizer, Together) else (optimizer,)
-    parameters = [p for group in optimizer.param_groups for p in group["params"]]
-    before = [p.clone() for p in parameters]
+    before = [p.clone() for _, p in _parameters(optimizer)]
     optimizer.step()
-    for p, value in zip(parameters, before, strict=True):
+    for (each, p), value in zip(_parameters(optimizer), before, strict=True):
         p.copy_(value)
-    for each in members:
-        each.state.clear()
+        each.state.pop(p, None)
     optimizer.zero_grad(set_to_none=True)
 
 
