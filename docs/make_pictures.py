@@ -11,7 +11,7 @@ FOLDER = Path(__file__).resolve().parent
 PICTURES = {
     "histories": "figure.live >> nth=0",
     "features": "img[alt^='Test digits']",
-    "contest": ".live[role=group] figure >> nth=-1",
+    "contest": ".live[role=group] figure >> nth=1",  # B itself, between a third and three times of it
     "time": "#time figure.live",
 }
 OPTIONS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-quic"]

@@ -12,7 +12,7 @@ rule benchmark_workload:
         workload=any_of(STUDY.benchmark.workloads),
     conda:
         "../envs/study.yaml"
-    threads: threads()
+    threads: whole_machine() # the reference has a worker process a core
     resources:
         gpu=1,
         mem_mb=STUDY.resources.mem_mb,
@@ -32,8 +32,8 @@ rule benchmark_tables:
     input:
         expand("<results>/benchmark/{workload}.json", workload=STUDY.benchmark.workloads),
     output:
-        csv=expand("<results>/tables/{table}.csv", table=["benchmark", "benchmark_breakdown"]),
-        html=report_tables("benchmark", "benchmark_breakdown"),
+        csv=expand("<results>/tables/{table}.csv", table=["benchmark", "benchmark_ladder", "benchmark_breakdown"]),
+        html=report_tables("benchmark", "benchmark_ladder", "benchmark_breakdown"),
         figure=report_figures("benchmark.svg"),
     log:
         "<results>/logs/benchmark_tables.log",

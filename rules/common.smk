@@ -50,7 +50,12 @@ def threads():
     """CPU threads of a timed job: on a CPU it must have the machine for itself."""
     if STUDY.threads != "auto":
         return STUDY.threads
-    return 4 if STUDY.preset == "gpu" else len(os.sched_getaffinity(0))
+    return 4 if STUDY.preset == "gpu" else whole_machine()
+
+
+def whole_machine():
+    """As many threads as leave no core for other jobs, also where --cores says more than there are."""
+    return max(len(os.sched_getaffinity(0)), workflow.resource_settings.cores or 0)
 
 
 def any_of(names):
@@ -189,7 +194,7 @@ def data_inputs(wildcards):
     """A dataset with its manifest, and the measured machine."""
     dataset = SPECS[wildcards.experiment].dataset
     return {
-        "hardware": "<results>/hardware.json",
+        "hardware": ancient("<results>/hardware.json"),  # measured anew, it says the same but for chance
         "data": ancient(f"<data>/{dataset}.safetensors"),
         "manifest": f"<data>/{dataset}.json",
     }
@@ -248,11 +253,11 @@ def to_verify():
         (name, seed)
         for name, experiment in STUDY.experiments.items()
         for seed in experiment.seeds
-        if finished_record(name, seed).exists()
+        if is_up_to_date(name, seed)
     ]
     sample = STUDY.to_verify(finished)
     if not sample:
-        sys.exit(f"error: results/{STUDY.study}: no finished run is there to verify; run snakemake first")
+        sys.exit(f"error: results/{STUDY.study}: no up-to-date run is there to verify; run snakemake first")
     return sample
 
 
@@ -324,6 +329,7 @@ def on_demand_results():
     leaves = {
         "benchmark": [
             "<results>/tables/benchmark.csv",
+            "<results>/tables/benchmark_ladder.csv",
             "<results>/tables/benchmark_breakdown.csv",
             "<results>/figures/benchmark.svg",
         ],

@@ -1,7 +1,8 @@
-TASK2 = ("2.1.2", "2.1.3", "2.2", "2.3-budgets", "2.3-trials")
+TASK2 = ("2.1.2", "2.1.3", "2.2", "2.2-whole", "2.3-budgets", "2.3-trials")
 TASK2_TABLES = [
     "task2.1_baselines",
     "task2.2_fast_training",
+    "task2.2_whole",
     "task2.3_equal_time",
     "task2.3_budgets",
     "task2.3_crossed",
@@ -17,7 +18,7 @@ use rule train as cifar10_shallow with:
 
 use rule train as cifar10_resnet with:
     wildcard_constraints:
-        experiment=names_of("2.1.3"),
+        experiment=names_of("2.1.3", "2.2-whole"),
     priority: in_blocks(2)
 
 

@@ -23,7 +23,7 @@ from trainkit.engine import Trainer
 from trainkit.errors import StudyError, run_program
 from trainkit.files import read_json, write_json
 from trainkit.progress import print_line
-from trainkit.reference import Photographs, Reference, usual_transforms
+from trainkit.reference import Photographs, Reference, UsualStep, usual_transforms
 from trainkit.spec import Augment, Optimizer, Recipe, Workload
 
 LR = 0.05
@@ -41,8 +41,8 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
-    lease.LEASE.hold(print_line)  # for both sides, which take turns
-    sides = {name: Side(name, args) for name in ("project", "reference")}
+    lease.LEASE.hold(print_line)  # for all sides, which take turns
+    sides = {name: Side(name, args) for name in sides_of(args)}
     try:
         facts = measure(sides, args)
     finally:
@@ -58,11 +58,13 @@ def main() -> None:
 
 def measure(sides: dict[str, "Side"], args: argparse.Namespace) -> dict[str, Any]:
     """All facts of one workload; rates of every round are kept, so that a table can show the spread."""
-    print_line(f"{args.name}: warming up both sides, up to a minute for a large network on a CPU")
+    print_line(
+        f"{args.name}: warming up {len(sides)} sides, up to a minute each for a large network on a CPU"
+    )
     steps = {name: side.ask("warm_up", args.seconds) for name, side in sides.items()}
     began = time.monotonic()
     load = Load([side.process.pid for side in sides.values()])
-    rounds: dict[str, list[float]] = {"project": [], "reference": [], "matrix_gflops": []}
+    rounds: dict[str, list[float]] = {name: [] for name in ("matrix_gflops", *sides)}
     for count in range(args.pairs):
         rounds["matrix_gflops"].append(sides["project"].ask("matrix_gflops"))
         for name, side in sides.items():
@@ -73,13 +75,22 @@ def measure(sides: dict[str, "Side"], args: argparse.Namespace) -> dict[str, Any
             f"{rounds['reference'][-1]:.0f} images/s, {left:.0f} s left"
         )
     facts = {"workload": args.name, "pairs": args.pairs, "rounds": rounds, "others_cpu": load.of_others()}
-    for name, side in sides.items():
-        facts[f"{name}_memory_mb"] = side.ask("memory_mb")
+    for name in ("project", "reference"):
+        facts[f"{name}_memory_mb"] = sides[name].ask("memory_mb")
     return facts | sides["project"].ask("analyse")
 
 
+def sides_of(args: argparse.Namespace) -> list[str]:
+    """The sides that take turns, by name, from the usual pipeline to this project."""
+    workload = Workload.model_validate_json(args.workload)
+    if not workload.model:
+        return ["reference", "project"]
+    chosen = devices.measured(workload.model, read_json(args.hardware), compile=workload.compile)
+    return [name for name in SIDES if name != "precision" or chosen.precision != "float32"]
+
+
 class Side:
-    """One of the two, in a process of its own that waits for requests."""
+    """One of them, in a process of its own that waits for requests."""
 
     def __init__(self, name: str, args: argparse.Namespace) -> None:
         context = multiprocessing.get_context("spawn")
@@ -115,14 +126,14 @@ def serve(connection: Connection, name: str, args: argparse.Namespace) -> None:
         except EOFError:
             return
         try:
-            side = side or {"project": Project, "reference": UsualPipeline}[name](args)
+            side = side or SIDES[name](args)
             connection.send(getattr(side, request)(*arguments))
         except Exception as error:
             connection.send(error)
 
 
 class Measured:
-    """What both sides share: how many steps fill the time asked for, and the memory held."""
+    """What all sides share: how many steps fill the time asked for, and the memory held."""
 
     batch_size: int
     device: torch.device
@@ -148,7 +159,7 @@ class Project(Measured):
         hardware = read_json(args.hardware)
         self.device = devices.acquire(args.threads, False, hardware)
         self.numerics = (
-            devices.measured(workload.model, hardware, compile=workload.compile)
+            self.choose(devices.measured(workload.model, hardware, compile=workload.compile))
             if workload.model
             else Numerics()
         )
@@ -173,6 +184,10 @@ class Project(Measured):
             self.trainer.model.train()
             self.trainer.warm_up()
         self.batches = self.endless()
+
+    def choose(self, measured: Numerics) -> Numerics:
+        """What to compute in, of what the hardware capture ``measured`` as fastest."""
+        return measured
 
     def endless(self) -> Iterator[datasets.Images]:
         while True:
@@ -221,6 +236,32 @@ class Project(Measured):
         }
 
 
+class InOnePrecision(Project):
+    """This project's trainer in the precision that is fastest, without the layout that is."""
+
+    def choose(self, measured: Numerics) -> Numerics:
+        return Numerics(measured.precision, devices.CONTIGUOUS)
+
+
+class InFloat32(Project):
+    """This project's trainer in the reference's numerics."""
+
+    def choose(self, measured: Numerics) -> Numerics:
+        return Numerics("float32", devices.CONTIGUOUS)
+
+
+class WithThisInput(InFloat32):
+    """The reference's training step, fed by this project's input pipeline."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        super().__init__(args)
+        self.usual = UsualStep(network(Workload.model_validate_json(args.workload)), self.device, LR)
+
+    def step(self) -> None:
+        batch = next(self.batches)
+        self.usual.learn(self.pipeline.train(batch.x).contiguous(), batch.y)
+
+
 class UsualPipeline(Measured):
     """The reference, on the very same images and network."""
 
@@ -236,6 +277,16 @@ class UsualPipeline(Measured):
 
     def images_per_second(self, steps: int) -> float:
         return self.reference.images_per_second(steps)
+
+
+# In the order of the ladder: each has one thing more of this project than the one before.
+SIDES = {
+    "reference": UsualPipeline,
+    "input": WithThisInput,
+    "step": InFloat32,
+    "precision": InOnePrecision,
+    "project": Project,
+}
 
 
 class Load:

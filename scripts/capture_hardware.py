@@ -24,6 +24,7 @@ def main() -> None:
     facts["threads_images_per_second"] = precision.measure_threads(counts)
     facts["threads"] = int(precision.clearly_best(facts["threads_images_per_second"]))
     device = devices.acquire(args.threads, False, facts)
+    facts["measured_on"] = devices.name(device)
     facts["tf32"] = devices.uses_tf32(device)
     facts["matrix_product_gflops"] = {
         name: peak.matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")

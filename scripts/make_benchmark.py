@@ -29,6 +29,8 @@ def main() -> None:
         for row in rates.itertuples()
     )
     write_table("benchmark", rates, args.tables, shows, f"{ratios}.")
+    shows_steps = "From the usual script to this project, one thing at a time: what each of them brings."
+    write_table("benchmark_ladder", pd.DataFrame(benchmarks.ladder(facts)), args.tables, shows_steps)
     shows_parts = "Where the time of a training step goes, by kind of operator, from PyTorch's profiler."
     write_table("benchmark_breakdown", breakdown, args.tables, shows_parts)
     write_figure(speeds(rates, breakdown), args.figure, shows, f"{ratios}.")

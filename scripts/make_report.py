@@ -122,6 +122,7 @@ def render(
         hardware=pd.read_csv(shown["task2.1.1_hardware.csv"]).to_dict("records"),
         pipeline=pipeline_facts(pd.read_csv(shown["task1.3_input_pipeline.csv"])),
         benchmark=optional_rows(shown.get("benchmark.csv")),
+        ladder=optional_rows(shown.get("benchmark_ladder.csv")),
         speedrun=speedrun,
         speedrun_means=tables.speedrun.means(speedrun),
         ablation=optional_rows(shown.get("speedrun_ablation.csv")),
@@ -141,7 +142,9 @@ def league(there: Callable[..., Any], known: dict[str, Any], inference: Rows) ->
     }
     for model, more in checked.items():
         checked[model] = there(lambda: answers.task3.against_control(equal, model) + more)  # noqa: B023
-    return {"inference": inference, "checked": checked | {"rankings": there(answers.task3.rankings, equal)}}
+    checked["rankings"] = there(answers.task3.rankings, equal)
+    checked["time"] = there(answers.task3.time_at_equal_arithmetic, equal)
+    return {"inference": inference, "checked": checked}
 
 
 def league_rows(make: Callable[[Results], Rows], results: Results) -> Rows:
@@ -158,12 +161,14 @@ FROM_RESULTS: dict[str, Callable[[Results], Any]] = {
     "spent": provenance.where_the_time_went,
     "span": provenance.span,
     "energy": provenance.energy,
+    "mixed": provenance.mixed,
     "task1": tables.task1.main,
     "transfer": tables.task1.transfer,
     "parts": tables.task1.parts,
     "augmentation": tables.task1.augmentation,
     "more": tables.task1.more,
     "baselines": tables.task2.baselines,
+    "whole": tables.task2.whole,
     "fast": tables.contest.fast_training,
     "contest": tables.contest.equal_time,
     "contest_tested": answers.contest.any_difference,
@@ -208,12 +213,14 @@ def pipeline_facts(frame: pd.DataFrame) -> dict[str, Any]:
     """The profile's rows, its slowest operation, and before over after."""
     slow_name, fast_name = frame.pipeline.unique()
     slow, fast = (frame[frame.pipeline == name] for name in (slow_name, fast_name))
-    slowest = slow.loc[slow.microseconds_per_image.idxmax()]
+    slowest, slowest_after = (part.loc[part.microseconds_per_image.idxmax()] for part in (slow, fast))
     before, after = (part.microseconds_per_image.sum() for part in (slow, fast))
     return {
         "rows": frame.to_dict("records"),
         "slowest": slowest.operation,
         "slowest_share": slowest.share,
+        "slowest_after": slowest_after.operation,
+        "slowest_after_microseconds": slowest_after.microseconds_per_image,
         "before": before,
         "after": after,
         "ratio": before / after,

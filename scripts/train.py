@@ -79,7 +79,8 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
     key = key_of(spec, args.seed, steps, code, inputs, machine)
     checkpoints = Checkpoints(args.out / "checkpoints", key)
     run.trainer.interrupts.watch()
-    outcome = run.trainer.fit(steps, say, checkpoints, args.out / progress.FILE, spec.is_trial)
+    with memory.explained():
+        outcome = run.trainer.fit(steps, say, checkpoints, args.out / progress.FILE, spec.is_trial)
     seconds = run.trainer.seconds
     seconds.total += time.perf_counter() - run.trainer.began
     record = RunRecord(

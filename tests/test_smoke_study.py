@@ -21,11 +21,12 @@ pytestmark = pytest.mark.slow
 TABLES = {
     "task1_mnist": 7,
     "task1.5_transfer": 3,
-    "task1.1_parts": 5,
+    "task1.1_parts": 6,
     "task1.3_augmentation": 2,
     "task1.5_more": 12,
     "task2.1_baselines": 2,
     "task2.2_fast_training": 5,
+    "task2.2_whole": 2,
     "task2.3_equal_time": 5,
     "task2.3_budgets": 7,
     "task3_architectures": 4,
@@ -59,7 +60,7 @@ def test_no_method_of_the_contest_has_its_second_run_before_all_have_had_their_f
 
 def test_every_run_leaves_a_whole_record_and_history(smoke: Project):
     records = sorted((smoke.results / "runs").glob("*/seed-*/record.json"))
-    assert len(records) == 53
+    assert len(records) == 54
     for path in records:
         record = json.loads(path.read_text())
         assert set(FIELDS.split()) <= record.keys(), path
@@ -177,6 +178,13 @@ def test_no_command_of_the_largest_preset_comes_near_linuxs_limit_of_128_kib(smo
     assert max(map(len, commands)) < 64 * 1024
 
 
+def test_a_timed_job_takes_all_the_cores_that_there_are_to_take(smoke: Project):
+    target = "results/smoke/runs/mnist-convnet/seed-0/record.json"
+    for cores in ("1", "64"):  # more than this machine has, so that nothing runs beside it there either
+        printed = smoke.snakemake(target, "-n", "-p", "--force", "--quiet", "host", "--cores", cores)
+        assert f"--threads {cores} " in printed
+
+
 # -- What reruns, and what does not --------------------------------------------------------
 
 
@@ -205,6 +213,14 @@ def test_editing_an_architecture_retrains_its_runs_alone(editable: Project):
     assert trained == {"cifar10_architecture", "cifar10_league"}
     assert planned["task3_tables"] == planned["study_report"] == 1
     assert "task1_tables" not in planned
+
+
+def test_measuring_the_machine_anew_retrains_nothing(editable: Project):
+    path = editable.folder / "scripts/trainkit/precision.py"
+    path.write_text(path.read_text().replace("ROUNDS = 6", "ROUNDS = 7"))
+    planned = editable.planned()
+    assert planned["hardware"] == planned["study_report"] == 1
+    assert not [rule for rule in planned if rule.startswith(("mnist_", "cifar10_", "calibrate", "features"))]
 
 
 def test_changing_one_experiment_reruns_it_alone(editable: Project):
@@ -304,6 +320,10 @@ def test_verify_repeats_a_sample_of_runs_and_finds_them_the_same(editable: Proje
     path = editable.results / "runs" / table.experiment[0] / f"seed-{table.seed[0]}" / "record.json"
     path.write_text(path.read_text().replace('"finished": "2', '"finished": "3'))
     assert editable.planned("verify")["verify_table"] == 1  # another record is judged anew
+    engine = editable.folder / "scripts/trainkit/engine.py"
+    engine.write_text(engine.read_text() + "\nEDITED = True\n")
+    printed = editable.snakemake("-n", "verify", ok=False)
+    assert "no up-to-date run is there to verify; run snakemake first" in printed
 
 
 # -- Mistakes ------------------------------------------------------------------------------

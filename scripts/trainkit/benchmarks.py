@@ -6,6 +6,14 @@ from typing import Any
 Facts = dict[str, Any]
 Rows = list[dict[str, Any]]
 BUSY = 0.05  # of the processors, used by others: from here on a measurement is doubtful
+# The sides of the benchmark in order: each has one thing more of this project than the one before.
+LADDER = {
+    "reference": "the usual script",
+    "input": "+ images on the device, augmented in batches",
+    "step": "+ this trainer's step: fused optimiser, nothing read back",
+    "precision": "+ the precision that is fastest here",
+    "project": "+ the memory layout that is fastest here: this project",
+}
 
 
 def rates(facts: list[Facts]) -> Rows:
@@ -84,4 +92,32 @@ def breakdown(facts: list[Facts]) -> Rows:
             for part, seconds in sorted(spent.items(), key=lambda item: -item[1])
             if seconds
         ]
+    return rows
+
+
+def ladder(facts: list[Facts]) -> Rows:
+    """One row a workload and step from the usual script to this project: what each one brings.
+
+    Times are medians of the ratios within the rounds, ``gain`` over the step before with its range. A
+    precision that is the reference's own is no step.
+    """
+    rows = []
+    for fact in facts:
+        rounds = {side: fact["rounds"][side] for side in LADDER if side in fact["rounds"]}
+        before = rounds["reference"]
+        for side, rates in rounds.items():
+            gains = [rate / previous for rate, previous in zip(rates, before, strict=True)]
+            times = [rate / usual for rate, usual in zip(rates, rounds["reference"], strict=True)]
+            rows.append(
+                {
+                    "workload": fact["workload"],
+                    "step": LADDER[side],
+                    "images_per_second": median(rates),
+                    "times_usual": median(times),
+                    "gain": median(gains) if side != "reference" else None,
+                    "gain_low": min(gains) if side != "reference" else None,
+                    "gain_high": max(gains) if side != "reference" else None,
+                }
+            )
+            before = rates
     return rows

@@ -6,8 +6,8 @@ from statistics import median
 from trainkit.device import Clock
 from trainkit.engine import Trainer
 
-FEWEST_STEPS, MOST_STEPS = 2, {"cpu": 8, "cuda": 100}  # a round, as ``ROUND_SECONDS`` allow
-ROUND_SECONDS = 1.0
+FEWEST_STEPS, MOST_STEPS = 2, {"cpu": 8, "cuda": 100}  # of a round
+ROUND_SECONDS = 1.0  # at most
 ROUNDS = range(5, 41)  # at least and at most, as ``seconds`` allow
 FINISHES = 5  # measured; it comes once a run, so that its error hardly counts
 LR = 1e-3
@@ -24,7 +24,8 @@ def calibrate(own: Trainer, reference: Trainer, seconds: float) -> dict[str, flo
         trainer.model.train()
         trainer.warm_up()
     once = sum(seconds_per_step(trainers, FEWEST_STEPS))
-    steps = max(FEWEST_STEPS, min(MOST_STEPS[own.device.type], round(ROUND_SECONDS / once)))
+    a_round = min(ROUND_SECONDS, seconds / ROUNDS[0])
+    steps = max(FEWEST_STEPS, min(MOST_STEPS[own.device.type], round(a_round / once)))
     own.finish()
     rounds, finishes = [], []
     began = time.perf_counter()

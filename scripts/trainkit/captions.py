@@ -83,14 +83,14 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
         _MNIST,
     ),
     "task1_history": (
-        "Validation accuracy against seconds of training. The frozen base's curve leaves out the time for "
-        "its features, which are computed once for all seeds.",
+        "Validation accuracy against seconds of training. The frozen base's curve begins after the time "
+        "for its features, which are computed once for all seeds.",
         _MNIST,
     ),
     "task1.1_parts": (
         "What each improvement of the dense network is worth, added alone to the baseline and left out of "
         "the improved recipe: paired differences in points of test accuracy, corrected for their number.",
-        _sorted_out(tables.task1.parts, "alone", "without"),
+        _sorted_out(tables.task1.parts, "together", "alone", "without"),
     ),
     "task1.3_augmentation": (
         "The operations of the augmentation alone and together, against no augmentation at the same epochs "
@@ -131,6 +131,11 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
         "Schedules, Lookahead and averages on one ResNet: final accuracy, training time, and seconds to a "
         "validation accuracy that all of them reach.",
         contest.soonest,
+    ),
+    "task2.2_whole": (
+        "The ResNet of 2.1.3 on all training images by its own schedule, with Lookahead, in half of the "
+        "epochs, and at a constant rate, against which the others are compared on the same seeds.",
+        _sorted_out(tables.task2.whole),
     ),
     "task2.2_accuracy_against_seconds": (
         "Validation accuracy against seconds of training, a panel a budget; dashed with Lookahead, dotted "

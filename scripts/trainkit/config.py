@@ -23,8 +23,8 @@ Seed = Annotated[int, Field(ge=0, lt=2**31)]
 ANSWERS = (
     *("mnist-dense-baseline", "mnist-dense-improved", "mnist-convnet", "mnist-convnet-augmented"),
     *("mnist-transfer-frozen", "mnist-transfer-finetuned", "mnist-transfer-scratch"),
-    *("cifar10-shallow", "cifar10-resnet", "cifar10-fast-constant", "cifar10-convnextv2"),
-    *("cifar10-equal-resnet", "cifar10-equal-params-convnextv2"),
+    *("cifar10-shallow", "cifar10-resnet", "cifar10-resnet-constant", "cifar10-fast-constant"),
+    *("cifar10-convnextv2", "cifar10-equal-resnet", "cifar10-equal-params-convnextv2"),
 )
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
 
@@ -187,6 +187,11 @@ class Study(Strict):
                     f"experiments.{name}.recipe.budget.epochs: is missing, and {recipe.budget.reference} "
                     "has no fixed epochs to take; add it"
                 )
+            if reference and reference.recipe.resize:
+                raise ValueError(
+                    f"experiments.{name}.recipe.budget.reference: {recipe.budget.reference} resizes its "
+                    "images, and calibration needs steps of one cost; name one that does not"
+                )
             if reference and (reference.frozen or experiment.frozen):
                 raise ValueError(
                     f"experiments.{name}.recipe.budget.reference: a frozen base's steps are not calibrated; "
@@ -202,6 +207,11 @@ class Study(Strict):
                 raise ValueError(
                     f"experiments.{name}: a method's name may not have {taken!r} in it, which marks what the "
                     "contest makes of methods; take another name"
+                )
+            if not self.experiments[name].recipe.budget:
+                raise ValueError(
+                    f"experiments.{name}.recipe.budget: is missing, and the contest is one of equal time; "
+                    "add it, or give the experiment another task"
                 )
         if self.contest.trials:
             trials = set(self.contest.trials.seeds)
@@ -357,6 +367,7 @@ def load_study(
     seeds = {"seeds": merged.get("seeds")}
     whole = {name: seeds | _inherit(experiments, name, layers) for name in experiments}
     contestants = _contestants(whole, experiments, contest, left_out)
+    _refuse_idle_nulls(layers, whole, contest)
     merged["experiments"] = {k: v for k, v in (whole | contestants).items() if k not in left_out}
     try:
         study = Study.model_validate(merged)
@@ -469,6 +480,24 @@ def _contestants(
             over = {"task": "2.3-trials", "seeds": contest.trials.seeds, "recipe": recipe}
             make(f"{name}{TRIAL}{factor:g}", base, over, f", trial at {factor:g} times its rate")
     return made
+
+
+def _refuse_idle_nulls(layers: list[tuple[str, dict]], experiments: dict[str, Any], contest: Contest) -> None:
+    """Raise `StudyError` for a null of the user's that leaves nothing out: a name in it is mistyped."""
+    given, own = layers[-1]
+    whole = merge(layers[0][1].get("contest") or {}, layers[1][1].get("contest") or {})
+    known = {
+        ("experiments",): experiments | _contestants(experiments, {}, contest, set()),
+        ("contest", "crossed"): whole.get("crossed") or {},
+        ("contest", "budgets"): whole.get("budgets") or {},
+    }
+    for keys, names in known.items():
+        entries = _at(own, *keys)
+        for name, entry in entries.items() if isinstance(entries, dict) else ():
+            if entry is None and name not in names:
+                raise StudyError(
+                    f"{given}: {'.'.join(keys)}.{name}: null leaves nothing out{suggest(name, names)}"
+                )
 
 
 def _is_crossed(entry: dict[str, Any]) -> bool:

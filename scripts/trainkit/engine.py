@@ -362,7 +362,8 @@ class Trainer:
     def _diverged(self, kind: str, loss: float, step: int, steps: int) -> DivergedError:
         return DivergedError(
             f"the {kind} loss became {loss} in epoch {self.at.epoch}, step {step + 1}, at learning rate "
-            f"{self._rate(step / steps):.4g}; lower recipe.optimizer.lr of this experiment"
+            f"{self._rate(step / steps):.4g}; lower recipe.optimizer.lr of this experiment or, where trials "
+            "chose its rate, take the highest of contest.trials.factors out"
         )
 
     def _finish_once(self, steps: int) -> None:

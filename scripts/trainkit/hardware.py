@@ -184,6 +184,7 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
     ]
     tried = ", ".join(f"{count}: {rate:.0f}" for count, rate in hardware["threads_images_per_second"].items())
     rows.append(("CPU threads of a run", f"{hardware['threads']} (images/s by threads: {tried})"))
+    rows.append(("Measured from here on", f"on {hardware['measured_on']}"))
     for precision, rate in hardware["matrix_product_gflops"].items():
         name = "float32 (as TF32)" if precision == "float32" and hardware.get("tf32") else precision
         rows.append((f"Matrix product, {name}", f"{rate:.0f} GFLOP/s measured"))

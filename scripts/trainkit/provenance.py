@@ -63,6 +63,22 @@ def energy(results: Results) -> list[str]:
     return said
 
 
+def mixed(results: Results) -> list[str]:
+    """In what runs that stand beside each other differ though nobody asked for it, in words."""
+    runs = [run for runs in results.runs.values() for run in runs]
+    threads = sorted({run.threads for run in runs})
+    said = [f"CPU threads: {', '.join(map(str, threads))}"] if len(threads) > 1 else []
+    for package in runs[0].packages:
+        versions = sorted({run.packages.get(package, "not there") for run in runs})
+        if len(versions) > 1:
+            said.append(f"{package}: {', '.join(versions)}")
+    for name, own in results.runs.items():
+        numerics = sorted({f"{run.precision} in {run.layout}" for run in own})
+        if len(numerics) > 1:
+            said.append(f"{name}: {', '.join(numerics)}")
+    return said
+
+
 def missing(study: Path, runs: list[str]) -> Rows:
     """Runs without a record of theirs (``experiment/seed-0``), each with ``why``."""
     return [{"run": run, "why": _why_missing(study, run)} for run in runs]

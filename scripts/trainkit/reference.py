@@ -40,6 +40,24 @@ def usual_transforms(
     return transforms.Compose([*steps, transforms.ToTensor(), transforms.Normalize(mean, std)])
 
 
+class UsualStep:
+    """A training step as people usually write it: float32, plain SGD, loss and hits read back."""
+
+    def __init__(self, model: nn.Module, device: torch.device, lr: float) -> None:
+        self.net = model.to(device)
+        self.criterion = nn.CrossEntropyLoss()
+        self.optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+
+    def learn(self, inputs: Tensor, targets: Tensor) -> tuple[float, int]:
+        """One step on ``(N, C, H, W) float32`` and ``(N,) int64``: its loss, and how many were right."""
+        self.optimizer.zero_grad()
+        outputs = self.net(inputs)
+        loss = self.criterion(outputs, targets)
+        loss.backward()
+        self.optimizer.step()
+        return loss.item(), outputs.argmax(1).eq(targets).sum().item()
+
+
 class Reference:
     """Trains ``model`` the usual way; without one, only reads the batches."""
 
@@ -54,11 +72,8 @@ class Reference:
             num_workers=len(os.sched_getaffinity(0)),
             multiprocessing_context="fork",
         )
-        self.batch_size, self.net = batch_size, model
-        if model:
-            self.net = model.to(self.device)
-            self.criterion = nn.CrossEntropyLoss()
-            self.optimizer = torch.optim.SGD(model.parameters(), lr=lr, momentum=0.9, weight_decay=5e-4)
+        self.batch_size = batch_size
+        self.usual = UsualStep(model, self.device, lr) if model else None
 
     def images_per_second(self, batches: int) -> float:
         """Train on so many batches, at most an epoch of them, with the workers already busy."""
@@ -68,14 +83,9 @@ class Reference:
         began = time.perf_counter()
         for count, (inputs, targets) in enumerate(stream):
             inputs, targets = inputs.to(self.device), targets.to(self.device)
-            if self.net:
-                self.optimizer.zero_grad()
-                outputs = self.net(inputs)
-                loss = self.criterion(outputs, targets)
-                loss.backward()
-                self.optimizer.step()
-                train_loss += loss.item()
-                correct += outputs.argmax(1).eq(targets).sum().item()
+            if self.usual:
+                loss, right = self.usual.learn(inputs, targets)
+                train_loss, correct = train_loss + loss, correct + right
             if count == 1:  # by now the workers are up
                 began = time.perf_counter()
             if count == batches + 1:

@@ -107,11 +107,14 @@ class Results:
         return arrays["test_logits"].argmax(1) == arrays["test_labels"]
 
     def histories(self, name: str) -> pd.DataFrame:
-        """The seeds' histories below each other, with a column ``seed``."""
-        frames = [
-            pd.read_csv(self.folders[name, record.seed] / "history.csv").assign(seed=record.seed)
-            for record in self.runs[name]
-        ]
+        """The seeds' histories below each other, with a column ``seed``.
+
+        Seconds of a frozen base's head begin when its features are there.
+        """
+        frames = []
+        for record in self.runs[name]:
+            frame = pd.read_csv(self.folders[name, record.seed] / "history.csv")
+            frames.append(frame.assign(seed=record.seed, seconds=frame.seconds + record.seconds.features))
         return pd.concat(frames, ignore_index=True)
 
 

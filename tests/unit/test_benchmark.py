@@ -1,14 +1,17 @@
 """The benchmark's arithmetic, its reference pipeline, and what it says of a busy machine."""
 
 import time
+from argparse import Namespace
 
 import pytest
 import torch
 from torch import nn
 from torchvision import transforms
 
-from benchmark import COUNTED
+from benchmark import COUNTED, SIDES, sides_of
 from trainkit import benchmarks, profiling, side_by_side
+from trainkit.config import load_study
+from trainkit.files import write_json
 from trainkit.reference import Photographs, Reference, usual_transforms
 
 
@@ -45,6 +48,36 @@ def test_rates_are_medians_and_the_ratio_is_taken_pair_by_pair():
     assert row["ratio_at_peak"] == pytest.approx(5e9 / 2e7 / 50)
     assert row["ratio_of_convolutions"] == pytest.approx(10 / 0.04 / 50)
     assert (row["busy"], row["layout"]) == ("no", "blocked")
+
+
+def test_the_ladder_tells_what_each_step_brings_round_by_round():
+    rounds = facts()["rounds"] | {"input": [55.0, 60.0, 50.0], "step": [70.0, 60.0, 75.0]}
+    rows = benchmarks.ladder([facts(rounds=rounds)])
+    assert [row["step"] for row in rows] == [
+        benchmarks.LADDER[side] for side in ("reference", "input", "step", "project")
+    ]
+    assert [row["times_usual"] for row in rows] == [1, 1.1, 1.5, 2.2]
+    first, second, third, _ = rows
+    assert first["gain"] is first["gain_low"] is None
+    assert (second["gain"], second["gain_low"], second["gain_high"]) == (1.1, 1.0, 1.5)
+    assert third["gain"] == pytest.approx(70 / 55)
+
+
+def test_the_sides_go_from_the_usual_pipeline_to_this_project_by_one_thing_each(root, tmp_path):
+    study = load_study(root, {"preset": "smoke"})
+    hardware = tmp_path / "hardware.json"
+
+    def sides(name: str, choice: str) -> list[str]:
+        found = {"choice": choice, "layout": "channels_last"}
+        families = ("linear", "convolution", "wide convolution", "depthwise", "convnext")
+        write_json(hardware, {"precision": {name: {"training": found} for name in families}})
+        args = Namespace(workload=study.workload(name).model_dump_json(), hardware=hardware)
+        return sides_of(args)
+
+    assert sides("resnet20", "bfloat16") == ["reference", "input", "step", "precision", "project"]
+    assert sides("resnet20", "float32") == ["reference", "input", "step", "project"]
+    assert sides("input-pipeline", "bfloat16") == ["reference", "project"]
+    assert SIDES.keys() == benchmarks.LADDER.keys()
 
 
 def test_a_workload_without_arithmetic_has_no_fraction_of_the_peak():

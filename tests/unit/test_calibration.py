@@ -49,6 +49,14 @@ def test_a_drift_of_the_machine_meets_both_alike(world):
     assert calibration.ROUNDS[0] <= facts["rounds"] <= calibration.ROUNDS[-1]
 
 
+@pytest.mark.parametrize("seconds", [1, 4, 8, 30])
+def test_it_takes_about_the_seconds_it_is_given(world, seconds):
+    pair = [stepping(world, name, 0.05) for name in "ab"]
+    began = world.now
+    calibration.calibrate(*pair, seconds=seconds)
+    assert world.now - began < 2 * seconds
+
+
 def test_on_a_cpu_they_take_turns_step_by_step_and_who_begins_changes(world):
     pair = [stepping(world, name, 0.01) for name in "ab"]
     assert calibration.seconds_per_step(pair, 4) == pytest.approx([0.01, 0.01])

@@ -9,6 +9,7 @@ import yaml
 import write_schema
 from trainkit import lease
 from trainkit.config import PRESETS, Study, load_study, merge
+from trainkit.errors import StudyError
 from trainkit.spec import RunSpec
 
 
@@ -266,3 +267,46 @@ def test_no_two_experiments_of_a_task_are_the_same(study):
         spec = study.run_spec(name)
         meaning = spec.model_dump_json(exclude={"name", "title", "seeds", "tuned_by"})
         assert (twin := specs.setdefault((spec.task, meaning), name)) == name, f"{name} is {twin}"
+
+
+@pytest.mark.parametrize(
+    ("over", "said"),
+    [
+        (
+            {"experiments": {"mnist-convnet-agumented": None}},
+            "--config: experiments.mnist-convnet-agumented: null leaves nothing out; did you mean "
+            "'mnist-convnet-augmented'?",
+        ),
+        (
+            {"contest": {"crossed": {"lookahaed": None}}},
+            "--config: contest.crossed.lookahaed: null leaves nothing out; did you mean 'lookahead'?",
+        ),
+        (
+            {"experiments": {"cifar10-fast-linear-at-thrid": None}},
+            "null leaves nothing out; did you mean 'cifar10-fast-linear-at-third'?",
+        ),
+        (
+            {"experiments": {"cifar10-fast-mine": {"like": "cifar10-fast-step", "recipe": {"epochs": 5}}}},
+            "experiments.cifar10-fast-mine.recipe.budget: is missing, and the contest is one of equal time",
+        ),
+        (
+            {
+                "experiments": {
+                    "cifar10-airbench": {"recipe": {"budget": {"reference": "speedrun-tta", "epochs": 2}}}
+                }
+            },
+            "experiments.cifar10-airbench.recipe.budget.reference: speedrun-tta resizes its images",
+        ),
+    ],
+)
+def test_what_would_do_nothing_or_break_off_later_is_refused_at_once(root, over, said):
+    with pytest.raises(StudyError) as error:
+        load_study(root, {"preset": "cpu"} | over)
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu", "gpu"])
+def test_what_a_preset_leaves_out_can_be_left_out_again(root, preset):
+    left_out = load_study(root, {"preset": preset}).left_out
+    again = load_study(root, {"preset": preset, "experiments": dict.fromkeys(left_out)})
+    assert again.left_out == left_out

@@ -25,6 +25,7 @@ from trainkit.spec import ResNet
 ROOT = Path(__file__).resolve().parents[2]
 
 MEASURED = {
+    "measured_on": "Z80",
     "matrix_product_gflops": {"float32": 100.0},
     "threads": 2,
     "threads_images_per_second": {"1": 60.0, "2": 90.0},

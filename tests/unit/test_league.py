@@ -118,6 +118,23 @@ def test_words_say_no_more_than_the_verdict(league):
     assert "of those that were run" in answers.rankings(task3.equal(league))
 
 
+def test_the_answer_names_what_is_beyond_chance_and_what_would_be_found(league):
+    said = answers.rankings(task3.equal(league))
+    assert "Beyond chance from the ResNet: ConvNeXt V2 at equal parameters (+10.0" in said
+    assert "RepVGG" not in said.partition("Beyond chance")[2]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "said"),
+    [(2.3, "multiply-adds do not tell the time"), (1.1, "multiply-adds tell the time well")],
+)
+def test_equal_arithmetic_is_told_from_equal_time(seconds, said):
+    row = {"comparison": "multiply-adds", "equality": "equal", "model": "repvgg"}
+    words = answers.time_at_equal_arithmetic([row | {"train_seconds_over_control": seconds}])
+    assert f"RepVGG {seconds:.2f}; on this machine {said}." in words
+    assert answers.time_at_equal_arithmetic([]) == ""
+
+
 @pytest.mark.parametrize(
     ("low", "high", "said"),
     [(21, 25, "faster in every round"), (8, 9, "slower in every round"), (9, 30, "within the spread")],

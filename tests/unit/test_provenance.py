@@ -58,3 +58,18 @@ def test_a_missing_run_says_what_its_log_ends_with(tmp_path):
         "begun, and stopped without an error of its own",
         "not begun",
     ]
+
+
+def test_runs_that_were_not_made_alike_are_told(write_run):
+    alike = [write_run("a", seed, packages={"torch": "2.14.1"}) for seed in (0, 1)]
+    assert provenance.mixed(Results(alike)) == []
+    others = [
+        write_run("a", 2, packages={"torch": "2.11.0"}, threads=1),
+        write_run("b", 0, packages={"torch": "2.14.1"}, precision="bfloat16"),
+        write_run("b", 1, packages={"torch": "2.14.1"}),
+    ]
+    assert provenance.mixed(Results(alike + others)) == [
+        "CPU threads: 1, 2",
+        "torch: 2.11.0, 2.14.1",
+        "b: bfloat16 in channels_last, float32 in channels_last",
+    ]

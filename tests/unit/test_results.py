@@ -10,7 +10,7 @@ from safetensors.numpy import save_file
 
 from trainkit.results import MissingRunsError, Results, percent
 from trainkit.tables import TABLES, speedrun
-from trainkit.tables.contest import seconds_to_reach, target_accuracy
+from trainkit.tables.contest import part_to_reach, target_accuracy
 
 SUMMARY = {
     *("experiment", "title", "n", "test_accuracy", "test_accuracy_low", "test_accuracy_high", "val_accuracy"),
@@ -22,7 +22,7 @@ NETWORKS = {"model", "multiply_adds", "train_images_per_second", "peak_memory_mb
 EQUAL_TIME = {
     *("learning_rate", "budget_seconds", "seconds_used", "used_over_budget", "within_3_percent"),
     *("runs_outside_3_percent", "trials", "tuning_seconds", "rank", "rank_low", "rank_high", "differs_in"),
-    *("smallest_detectable", "flags", "train_images"),
+    *("smallest_detectable", "flags", "train_images", "steps", "p_behind_first"),
 }
 WHOLE = {  # tables whose rows are no experiments
     "speedrun": {
@@ -46,12 +46,13 @@ COLUMNS = {
         *("schedule", "lookahead", "averaging", "learning_rate", "target_val_accuracy"),
         *("runs_that_reach_it", "seconds_to_target", "train_images"),
     },
+    "task2.2_whole": {"steps", "train_seconds_over_constant"} | PAIRED,
     "task2.3_equal_time": EQUAL_TIME | PAIRED,
     "task2.3_budgets": EQUAL_TIME | PAIRED | {"budget"},
     "task3_architectures": NETWORKS | PAIRED,
     "task3_equal": NETWORKS
     | {"comparison", "params_over_control", "multiply_adds_over_control", "train_seconds_over_control"}
-    | {"train_images", "equality"}
+    | {"train_images", "equality", "smallest_detectable"}
     | PAIRED,
     "task3_ablation": NETWORKS | {"train_seconds_over_whole"} | PAIRED,
     "speedrun_ablation": PAIRED,
@@ -84,6 +85,7 @@ def everything(write_run) -> Results:
     """A study with two seeds of every kind of run."""
     tasks = {"mnist-dense-baseline": "1.1", "mnist-convnet": "1.2", "cifar10-shallow": "2.1.2"}
     tasks |= {"mnist-transfer-finetuned": "1.4", "mnist-transfer-frozen": "1.4", "cifar10-resnet": "2.1.3"}
+    tasks |= {"cifar10-resnet-constant": "2.2-whole", "cifar10-resnet-half": "2.2-whole"}
     tasks |= {CONTROL: "2.2", COSINE: "2.2", AHEAD: "2.2", "cifar10-convnextv2": "3"}
     tasks |= {f"{CONTROL}-trial-1": "2.3-trials"}
     tasks |= {"cifar10-repvgg": "3-more"}
@@ -121,6 +123,7 @@ def test_each_table_holds_the_runs_of_its_tasks(everything):
     assert tasks["task1.5_transfer"] == {"1.4"}
     assert tasks["task2.1_baselines"] == {"2.1.2", "2.1.3"}
     assert tasks["task2.2_fast_training"] == tasks["task2.3_equal_time"] == {"2.2"}
+    assert tasks["task2.2_whole"] == {"2.1.3", "2.2-whole"}
     assert tasks["task3_architectures"] == {"2.1.2", "2.1.3", "3"}
     assert tasks["task3_equal"] == tasks["task3_ablation"] == {"3-more"}
 
@@ -244,12 +247,15 @@ def test_seconds_to_the_target_are_those_of_the_first_epoch_that_reaches_it(writ
     slow = [(5.0, 0.60), (10.0, 0.71), (15.0, 0.75)]
     fast = [(4.0, 0.72), (8.0, 0.69), (12.0, 0.90)]
     paths = [
-        write_run(CONTROL, task="2.2", reference=CONTROL, history=slow, val_accuracy=0.703),
-        write_run(COSINE, task="2.2", reference=CONTROL, history=fast, val_accuracy=0.90),
+        write_run(name, task="2.2", reference=CONTROL, history=history, val_accuracy=last, train_seconds=15)
+        for name, history, last in ((CONTROL, slow, 0.703), (COSINE, fast, 0.90))
     ]
     rows = by_name(TABLES["task2.2_fast_training"](Results(paths)))
     assert [row["target_val_accuracy"] for row in rows.values()] == pytest.approx([70, 70])
-    assert {name: row["seconds_to_target"] for name, row in rows.items()} == {CONTROL: 10.0, COSINE: 4.0}
+    assert {name: row["seconds_to_target"] for name, row in rows.items()} == {
+        CONTROL: 10,
+        COSINE: 5,
+    }  # 2 and 1 of 3 epochs' steps in 15 s, whatever each run's clock said
 
 
 def test_the_target_is_reached_by_every_methods_mean(contest):
@@ -257,7 +263,7 @@ def test_the_target_is_reached_by_every_methods_mean(contest):
         results = contest({f"{CONTROL}-{accuracy}": [0.5]}, val_accuracy=accuracy)
         target = target_accuracy(results, list(results.runs))
         assert accuracy - 0.0101 < target <= accuracy
-    assert seconds_to_reach(pd.DataFrame({"val_accuracy": [0.1], "seconds": [1.0]}), 0.2) is None
+    assert part_to_reach(pd.DataFrame({"val_accuracy": [0.1], "step": [1]}), 0.2) is None
 
 
 @pytest.mark.parametrize(
@@ -332,3 +338,12 @@ def test_the_speedruns_means_are_over_the_seeds_of_a_recipe_and_lack_what_a_run_
     assert (first["plain"]["seconds"], first["tta"]["seconds"]) == (100.5, 110.5)
     assert first["tta"]["accuracy"].mean == pytest.approx(0.95)
     assert second["plain"]["accuracy"].mean == pytest.approx(0.93) and second["tta"] is None
+
+
+def test_a_frozen_bases_curve_begins_when_its_features_are_there(write_run):
+    history = [(1.0, 0.5), (2.0, 0.6)]
+    results = Results(
+        [write_run("a", history=history), write_run("b", history=history, features_seconds=14.0)]
+    )
+    assert list(results.histories("a").seconds) == [1, 2]
+    assert list(results.histories("b").seconds) == [15, 16]

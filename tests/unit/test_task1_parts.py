@@ -62,20 +62,22 @@ def by_name(rows, question):
 
 def test_a_part_alone_is_compared_with_the_baseline_and_left_out_with_the_whole(study):
     rows = task1.parts(dense(study))
-    alone, without = by_name(rows, "alone"), by_name(rows, "without")
+    together, alone, without = (by_name(rows, question) for question in ("together", "alone", "without"))
     assert next(iter(alone)) == "mnist-dense-baseline" and next(iter(without)) == "mnist-dense-improved"
     assert alone["mnist-dense-shifts"]["difference"] == pytest.approx(0.0, abs=1e-9)
-    assert alone["mnist-dense-improved"]["difference"] == pytest.approx(10.1667, abs=1e-3)
+    assert together["mnist-dense-improved"]["difference"] == pytest.approx(10.1667, abs=1e-3)
+    assert "mnist-dense-improved" not in alone  # the point's own question is no comparison of its parts'
     assert without["mnist-dense-without-shifts"]["difference"] == pytest.approx(-2.1667, abs=1e-3)
     assert alone["mnist-dense-baseline"]["verdict"] == "the reference"
 
 
 def test_each_question_is_corrected_for_its_own_comparisons(study):
     rows = task1.parts(dense(study))
-    improved = by_name(rows, "alone")["mnist-dense-improved"]
+    improved = by_name(rows, "together")["mnist-dense-improved"]
     (left_out,) = (row for row in rows if row["experiment"] == "mnist-dense-without-shifts")
-    assert improved["p_holm"] == pytest.approx(3 * improved["p"])
-    assert left_out["p_holm"] == left_out["p"]
+    longer, shifts = (by_name(rows, "alone")[f"mnist-dense-{part}"] for part in ("longer", "shifts"))
+    assert improved["p_holm"] == improved["p"] and left_out["p_holm"] == left_out["p"]
+    assert longer["p_holm"] == pytest.approx(2 * min(longer["p"], shifts["p"]))
 
 
 def test_an_image_counts_once_however_many_seeds_disagree_on_it(study):
@@ -156,9 +158,9 @@ def test_a_reference_that_is_left_out_leaves_its_rows_without_a_comparison(study
 
 def test_a_sentence_claims_what_survives_the_correction_and_nothing_else(study):
     said = answers.sorted_out(task1.of_question(task1.parts(dense(study)), "alone"))
-    assert said.startswith("more accurate: \u201cmnist dense improved\u201d (+10.17 points")
+    assert said.startswith("more accurate: \u201cmnist dense longer\u201d (+5.17 points")
     assert "no difference was found for \u201cmnist dense shifts\u201d" in said
-    assert said.endswith("(3 paired seeds, corrected for 3 comparisons)")
+    assert said.endswith("(3 paired seeds, corrected for 2 comparisons)")
 
 
 def test_one_seed_claims_nothing(study):
@@ -174,7 +176,22 @@ def test_one_seed_claims_nothing(study):
 
 def test_the_clause_on_images_counts_them_over_the_paired_seeds(study):
     said = answers.mcnemar(dense(study), "mnist-dense-longer", "mnist-dense-baseline")
-    assert "are right on 8 test images" in said and "“mnist dense baseline” on 0 (McNemar" in said
+    assert said.startswith(
+        "; on 8 test images more of “mnist dense longer”'s networks are right, on 0 more of"
+    )
+
+
+def test_a_comparison_says_its_p_and_what_it_was_corrected_for(study):
+    results = dense(study)
+    alone = task1.of_question(task1.parts(results), "alone")
+    improved, longer, baseline = (f"mnist-dense-{name}" for name in ("improved", "longer", "baseline"))
+    said = answers.compare(results, improved, baseline)
+    assert said.startswith("“mnist dense improved” beats “mnist dense baseline” by 10.17 points (n=3); ")
+    assert said.endswith("points, 95% interval +9.45 to +10.88, p=0.00027")
+    said = answers.compare(results, longer, baseline, alone)
+    assert said.endswith(f"p={by_name(alone, 'alone')[longer]['p_holm']:.2g} corrected for 2 comparisons")
+    with pytest.raises(AssertionError, match="are both compared with another there"):
+        answers.compare(results, longer, "mnist-dense-shifts", alone)
 
 
 def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
@@ -190,8 +207,8 @@ def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
             f"b{seconds}",
         )
 
-    assert "this comparison is at equal seconds" in said(10.2)
-    assert "+5.0%), more than 3% apart" in said(10.5)
+    assert said(10.2).endswith("(+2.0%), equal to within 3%")
+    assert said(10.5).endswith("(+5.0%), so that this is not quite a comparison at equal time")
 
 
 @pytest.mark.parametrize(

@@ -21,16 +21,20 @@ def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
         one_each = len(results.runs[a]) == len(results.runs[b]) == 1
         few = "one seed each" if one_each else f"{'no' if difference is None else 'one'} shared seed"
         return (
-            f"{few} says nothing of the methods; of these two trained networks {first} alone "
+            f"{few}: the methods' difference may be chance; of these two trained networks {first} alone "
             f"is right on {images.only_a} test images and {second} alone on {images.only_b} "
             f"(McNemar, {p_value(images.p)})"
         )
     corrected = [row["p_holm"] for row in family if row["experiment"] in (a, b) and "p_holm" in row]
+    assert len(corrected) < 2, f"{a} and {b} are both compared with another there"
     p = corrected[0] if corrected else difference.p
+    comparisons = sum("p_holm" in row for row in family) if corrected else 1
     return (
         f"{stats.verdict(difference, p, first, second)}; paired difference "
         f"{100 * difference.mean:+.2f} points, "
         f"95% interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
+        + ("" if isnan(p) else f", {p_value(p)}")
+        + (f" corrected for {comparisons} comparisons" if comparisons > 1 else "")
     )
 
 
@@ -47,7 +51,7 @@ def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
     if not compared:
         return if_none
     if all(row["pairs"] < 2 for row in compared):
-        return "one seed each says nothing of the methods (n=1)"
+        return "one seed each, so that any difference may be chance (n=1)"
     parts = []
     for word, sign in (("more accurate", 1), ("less accurate", -1)):
         these = [row for row in compared if beyond_chance(row) == sign]
@@ -98,8 +102,8 @@ def mcnemar(results: Results, a: str, b: str) -> str:
     images = results.disagreement(a, b)
     first, second = (quoted(results.first(name).title) for name in (a, b))
     return (
-        f"; of these trained networks more of {first} are right on {images.only_a} test images, and more of "
-        f"{second} on {images.only_b} (McNemar over images, {p_value(images.p)})"
+        f"; on {images.only_a} test images more of {first}'s networks are right, on {images.only_b} more of "
+        f"{second}'s (McNemar over images, {p_value(images.p)})"
     )
 
 
@@ -111,9 +115,9 @@ def p_value(p: float) -> str:
 def equal_seconds(results: Results, a: str, b: str) -> str:
     """Whether two experiments took equal training time, to 3%."""
     one, other = results.mean(a, "seconds.train"), results.mean(b, "seconds.train")
-    flag = "so that this comparison is at equal seconds"
+    flag = "equal to within 3%"
     if abs(one / other - 1) > 0.03:
-        flag = "more than 3% apart, so that at equal seconds this comparison would not be quite the same"
+        flag = "so that this is not quite a comparison at equal time"
     return f"{one:.1f} s of training against {other:.1f} s ({100 * (one / other - 1):+.1f}%), {flag}"
 
 

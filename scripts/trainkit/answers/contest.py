@@ -12,23 +12,20 @@ from trainkit.tables import contest as tables
 def equal_time(rows: Rows) -> str:
     """Which method is best at one budget, from its table's rows (the best mean comes first)."""
     best = rows[0]
-    named = f"The highest mean has {quoted(best['title'])} with {best['test_accuracy']:.2f}%"
+    named = f"{quoted(best['title'])} has the highest mean, {best['test_accuracy']:.2f}%"
     compared = [row for row in rows if "p_holm" in row]
     if best["n"] < 2 or not compared:
         said = f"{named}, from one seed (n=1), so that no method can be called better than another."
-        return f"{said} {seconds_used(rows)}".rstrip()
+        return f"{said} {steps_and_seconds(rows)}"
     better, worse = ([row for row in compared if beyond_chance(row) == sign] for sign in (1, -1))
     known = [row for row in compared if not isnan(row["p_holm"])] or compared
     pairs = sorted({row["pairs"] for row in known})
     tested = f"on {pairs[0]} to {pairs[-1]} paired seeds" if len(pairs) > 1 else f"on {pairs[0]} paired seeds"
     if len(known) > 1:
         tested += f", after correction for {len(known)} comparisons"
-    sentences = [f"{named}."]
+    sentences = [f"{named}. {_ahead_of(rows)}"]
     if better:
-        sentences.append(
-            f"Better than the constant rate {tested}: {_listed(better)}. "
-            "These were not tested against each other."
-        )
+        sentences.append(f"Better than the constant rate {tested}: {_listed(better)}.")
     else:
         sentences.append(f"No method was found better than the constant rate {tested}.")
     if worse:
@@ -38,29 +35,50 @@ def equal_time(rows: Rows) -> str:
         sentences.append("So few seeds would miss any difference more often than once in five times.")
     elif not isnan(smallest):
         sentences.append(
-            f"With so many seeds, spread as these are, this test finds a true difference of {smallest:.1f} "
-            "points four times out of five, and smaller ones less often."
+            f"With these seeds a true difference of {smallest:.1f} points to the constant rate would be "
+            "found four times out of five, a smaller one less often."
         )
-    sentences.append(seconds_used(rows))
-    return " ".join(filter(None, sentences))
+    return " ".join([*sentences, steps_and_seconds(rows)])
 
 
-def seconds_used(rows: Rows) -> str:
-    """How far the methods' seconds lie from their budget; nothing where each run is within 3% of it."""
-    off, runs = (sum(row[key] for row in rows) for key in ("runs_outside_3_percent", "n"))
-    if not off:
+def _ahead_of(rows: Rows) -> str:
+    """Which methods the first one is found better than."""
+    others = [row for row in rows[1:] if not isnan(row["p_behind_first"])]
+    if not others:
         return ""
+    behind = [row for row in others if row["p_behind_first"] < LEVEL]
+    rest = [row for row in others if row not in behind]
+    corrected = f"corrected for all {len(rows) * (len(rows) - 1) // 2} pairs" if len(rows) > 2 else "tested"
+    if not rest:
+        return f"It is found better than every other method ({corrected})."
+    level_with = ", ".join(quoted(row["title"]) for row in rest)
+    if not behind:
+        return f"No single best is shown: it is not found better than any other method ({corrected})."
+    return (
+        "No single best is shown: it is found better than "
+        f"{', '.join(quoted(row['title']) for row in behind)}, and not than {level_with} ({corrected})."
+    )
+
+
+def steps_and_seconds(rows: Rows) -> str:
+    """What the budget was fitted to, and how far the seconds really used lie from it."""
+    off, runs = (sum(row[key] for row in rows) for key in ("runs_outside_3_percent", "n"))
+    fewest, most = (pick(row["steps"] for row in rows) for pick in (min, max))
+    steps = f"{fewest:.0f}" if round(fewest) == round(most) else f"{fewest:.0f} to {most:.0f}"
+    if not off:
+        return f"Each made {steps} steps, in seconds within 3% of the budget."
     low, high = (pick(rows, key=lambda row: row["seconds_used"]) for pick in (min, max))
     return (
-        f"Not quite in equal time: the methods really used {low['seconds_used']:.1f} to "
-        f"{high['seconds_used']:.1f} s in the mean, {100 * low['used_over_budget']:.0f}% to "
-        f"{100 * high['used_over_budget']:.0f}% of the budget, and {off} of {runs} runs "
-        f"{'is' if off == 1 else 'are'} more than 3% off it."
+        f"Each made {steps} steps, fitted to the budget by measured seconds a step; they took "
+        f"{low['seconds_used']:.1f} to {high['seconds_used']:.1f} s in the mean, "
+        f"{100 * low['used_over_budget']:.0f}% to {100 * high['used_over_budget']:.0f}% of the budget, and "
+        f"{off} of {runs} runs {'is' if off == 1 else 'are'} more than 3% off it: where steps are alike, by "
+        "the machine's changing speed, which changes no accuracy."
     )
 
 
 def soonest(results: Results) -> str:
-    """Which schedule alone first reaches the validation accuracy that all methods reach in the mean."""
+    """Which schedules alone first reach the validation accuracy that all methods reach in the mean."""
     rows = [
         row
         for row in tables.fast_training(results)
@@ -68,11 +86,12 @@ def soonest(results: Results) -> str:
     ]
     if not rows:
         return ""
-    first = min(rows, key=lambda row: row["seconds_to_target"])
+    seconds = min(row["seconds_to_target"] for row in rows)
+    first = [quoted(row["title"]) for row in rows if row["seconds_to_target"] < 1.001 * seconds]
     return (
-        f"Of the schedules alone, the first to reach {first['target_val_accuracy']:.0f}% validation accuracy "
-        f"is {quoted(first['title'])}, after {first['seconds_to_target']:.1f} s in the mean "
-        f"(n={first['runs_that_reach_it']})."
+        f"Of the schedules alone, the first to reach {rows[0]['target_val_accuracy']:.0f}% validation "
+        f"accuracy in every run {'is' if len(first) == 1 else 'are'} {' and '.join(first)}, after "
+        f"{seconds:.1f} s in the mean (n={rows[0]['runs_that_reach_it']}; looked at once an epoch)."
     )
 
 
@@ -93,12 +112,12 @@ def over_budgets(results: Results) -> list[str]:
         if better:
             verdict = f"{len(better)} of {len(rows) - 1} methods beat the constant rate"
         rank = f"mean rank {best['rank']:.1f} of {len(rows)}"
-        if not isnan(best["rank_low"]):
+        if best["rank_low"] < best["rank_high"]:  # equal ranks in a few seeds are no certainty
             rank += f", 95% interval {best['rank_low']:.1f} to {best['rank_high']:.1f}"
         sentences.append(
             f"At {_budget(label)} ({best['budget_seconds']:.1f} s): {quoted(_method(results, best))} has the "
             f"highest mean with {best['test_accuracy']:.2f}% ({rank}, n={best['n']}); {verdict}. "
-            f"{seconds_used(rows) if label else ''}".rstrip()  # of B itself its own answer tells
+            f"{steps_and_seconds(rows) if label else ''}".rstrip()  # of B itself its own answer tells
         )
     return sentences
 
@@ -155,29 +174,61 @@ def surprises(results: Results) -> list[str]:
     leaders = {label: _method(results, rows[0]) for label, rows in _by_budget(results).items()}
     if len(set(leaders.values())) > 1:
         listed = ", ".join(f"{quoted(title)} at {_budget(label)}" for label, title in leaders.items())
-        found.append(f"The highest mean changes hands with the budget: {listed}.")
+        found.append(
+            f"The highest mean changes hands with the budget: {listed}; whether by more than chance is not "
+            "tested."
+        )
     return found
 
 
 def slow_weights(results: Results) -> list[str]:
-    """What Lookahead and averages bring at B over all schedules, a sentence each."""
+    """What Lookahead and averages bring at B: to which schedules, and over all of them."""
     found = []
-    of_all = [row for row in tables.crossed(results) if not row["experiment"]]
-    comparisons = sum(not isnan(row["p"]) for row in of_all)
+    rows = tables.crossed(results)
+    of_all = [row for row in rows if not row["experiment"]]
+    tested = sum(not isnan(row["p"]) for row in of_all)
     for row in of_all:
         if row["budget"] or row["pairs"] < 2:
             continue
-        verb = {0: "had no effect that was found", 1: "helped", -1: "hurt"}[beyond_chance(row)]
+        kind = row["slow_weights"]
+        each = [
+            own for own in rows if own["experiment"] and (own["budget"], own["slow_weights"]) == ("", kind)
+        ]
         sure = "" if isnan(row["p_holm"]) else f", p={row['p_holm']:.2g}"
-        if sure and comparisons > 1:  # over kinds of slow weights and budgets
-            sure += f" corrected for {comparisons} comparisons"
+        if sure and tested > 1:  # over kinds of slow weights and budgets
+            sure += f" corrected for the {tested} kinds and budgets that this is asked of"
         found.append(
-            f"{row['slow_weights']} {verb} at B: {row['difference']:+.2f} points over all schedules "
+            f"{kind} at B, against the same schedule without it: {_by_schedule(each)}. Over all schedules "
+            f"{VERBS[beyond_chance(row)]}: {row['difference']:+.2f} points "
             f"(95% interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}, "
-            f"n={row['pairs']} seeds{sure}); runs with it took {row['train_seconds_over_plain']:.2f} times "
+            f"n={row['pairs']} seeds{sure}). Runs with it took {row['train_seconds_over_plain']:.2f} times "
             "as long as without."
         )
     return found
+
+
+VERBS = {0: "no effect was found", 1: "it helped", -1: "it hurt"}
+
+
+def _by_schedule(rows: Rows) -> str:
+    """To which schedules slow weights brought something beyond chance; of the others their mean gain."""
+    parts = []
+    for sign in (1, -1):
+        these = [row for row in rows if beyond_chance(row) == sign]
+        if these:
+            named = ", ".join(
+                f"{quoted(row['title'])} ({row['difference']:+.2f} points, p={row['p_holm']:.2g})"
+                for row in these
+            )
+            parts.append(f"{VERBS[sign]} {named}")
+    rest = [row for row in rows if not beyond_chance(row)]
+    if rest:
+        mean = sum(row["difference"] for row in rest) / len(rest)
+        listed = ", ".join(quoted(row["title"]) for row in rest)
+        parts.append(
+            f"no effect was found with {listed} ({mean:+.2f} points{' in the mean' * (len(rest) > 1)})"
+        )
+    return "; ".join(parts)
 
 
 def unequal_gains(results: Results) -> list[str]:

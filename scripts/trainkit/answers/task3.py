@@ -1,5 +1,7 @@
 """What the league says of the papers' claims, in sentences that claim no more than was measured."""
 
+from math import isnan
+
 from trainkit.answers.comparisons import beyond_chance
 from trainkit.results import Rows
 from trainkit.tables.task3 import ARCHITECTURES, COMPARISONS
@@ -8,7 +10,7 @@ FOLD_TOLERANCE = 1e-4
 
 
 def rankings(equal: Rows) -> str:
-    """The order of the means in each comparison, and whether the orders differ."""
+    """The order of the means in each comparison, and what of it is beyond chance."""
     orders = {}
     for comparison, title in COMPARISONS.items():
         field = [row for row in equal if row["comparison"] in (comparison, "control")]
@@ -18,10 +20,41 @@ def rankings(equal: Rows) -> str:
     said = "; ".join(f"at {title}: {', '.join(order)}" for title, order in orders.items())
     whole = [order for order in orders.values() if len(order) == len(ARCHITECTURES) + 1]
     if len(whole) < len(COMPARISONS):
-        return f"Ordered by mean accuracy, of those that were run, {said}."
+        return f"Ordered by mean accuracy, of those that were run, {said}. {_beyond_chance(equal)}"
     differ = any(order != whole[0] for order in whole)
     end = "The orders of the means differ" if differ else "The order of the means is the same in all three"
-    return f"Ordered by mean accuracy, {said}. {end}; the verdicts say which differences are beyond chance."
+    return f"Ordered by mean accuracy, {said}. {end}. {_beyond_chance(equal)}"
+
+
+def _beyond_chance(equal: Rows) -> str:
+    """Which differences from the ResNet were found, and how large one must be to be found."""
+    compared = [row for row in equal if row["comparison"] in COMPARISONS]
+    found = [
+        f"{ARCHITECTURES[row['model']]} at {COMPARISONS[row['comparison']]} "
+        f"({row['difference']:+.2f} points, p={row['p_holm']:.2g})"
+        for row in compared
+        if beyond_chance(row)
+    ]
+    said = f"Beyond chance from the ResNet: {', '.join(found) or 'none'}."
+    smallest = sorted(s for row in compared if not isnan(s := row["smallest_detectable"]))
+    if smallest and smallest[-1] < 100:
+        said += (
+            f" With these seeds a true difference of {smallest[0]:.0f} to {smallest[-1]:.0f} points, by "
+            "comparison, would be found four times out of five, a smaller one less often."
+        )
+    return said
+
+
+def time_at_equal_arithmetic(equal: Rows) -> str:
+    """Whether networks of equal multiply-adds take equal time to train."""
+    rows = [row for row in equal if row["comparison"] == "multiply-adds" and row["equality"] == "equal"]
+    if not rows:
+        return ""
+    each = ", ".join(f"{ARCHITECTURES[row['model']]} {row['train_seconds_over_control']:.2f}" for row in rows)
+    so = "multiply-adds tell the time well"
+    if any(abs(row["train_seconds_over_control"] - 1) > 0.25 for row in rows):
+        so = "multiply-adds do not tell the time"
+    return f"At equal multiply-adds, times the ResNet's training seconds: {each}; on this machine {so}."
 
 
 def against_control(equal: Rows, model: str) -> list[str]:
@@ -53,7 +86,7 @@ def judged(row: dict) -> str:
         return row["verdict"]
     difference = f"{row['difference']:+.2f} points on average (n={row['pairs']:.0f})"
     if row["pairs"] < 2:
-        return f"{difference}, and one pair of seeds says nothing of the methods"
+        return f"{difference}, from one pair of seeds, so that it may be chance"
     if not beyond_chance(row):
         return f"{difference}, and no difference was found"
     better = "better" if row["difference"] > 0 else "worse"

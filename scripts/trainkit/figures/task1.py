@@ -38,7 +38,7 @@ def parts(results: Results) -> Figure:
     rows = tables.parts(results)
     return forests(
         {
-            "added to the baseline": [row for row in rows if row["question"] == "alone"],
+            "added to the baseline": [row for row in rows if row["question"] in ("alone", "together")],
             "left out of the improved recipe": [row for row in rows if row["question"] == "without"],
         }
     )

@@ -13,6 +13,7 @@ TABLES: dict[str, Callable[[Results], Rows]] = {
     "task1.5_more": task1.more,
     "task2.1_baselines": task2.baselines,
     "task2.2_fast_training": contest.fast_training,
+    "task2.2_whole": task2.whole,
     "task2.3_equal_time": contest.equal_time,
     "task2.3_budgets": contest.budgets,
     "task2.3_crossed": contest.crossed,

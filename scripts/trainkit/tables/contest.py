@@ -1,5 +1,6 @@
 """Points 2.2 and 2.3: methods at the same training time, at several budgets, tuned alike."""
 
+from itertools import combinations
 from typing import Any
 
 import pandas as pd
@@ -16,15 +17,20 @@ NAMED = ("schedule", "optimizer.lookahead", "averaging")  # what methods may dif
 
 
 def fast_training(results: Results) -> Rows:
-    """Each method with the seconds until validation first reaches what all of them end above."""
+    """Each method with the seconds until validation first reaches what all of them end above.
+
+    These are its steps until then, in seconds of the budget that all its steps are fitted to: so a
+    change of the machine's speed from run to run decides nothing.
+    """
     names = results.some_of_task("2.2")
-    target = target_accuracy(results, names)
+    target, control = target_accuracy(results, names), control_of(results, names)
     rows = []
     for name in names:
+        budget = results.mean(control or name, "seconds.train")
         seconds = [
-            reach
+            budget * reach
             for _, history in results.histories(name).groupby("seed")
-            if (reach := seconds_to_reach(history, target)) is not None
+            if (reach := part_to_reach(history, target)) is not None
         ]
         run = results.first(name)
         rows.append(
@@ -49,10 +55,10 @@ def target_accuracy(results: Results, names: list[str]) -> float:
     return int(100 * lowest) / 100
 
 
-def seconds_to_reach(history: pd.DataFrame, target: float) -> float | None:
-    """Training seconds at the first epoch whose validation accuracy reaches ``target``."""
-    reached = history.loc[history.val_accuracy >= target, "seconds"]
-    return None if reached.empty else float(reached.iloc[0])
+def part_to_reach(history: pd.DataFrame, target: float) -> float | None:
+    """The part of a run's steps at the first epoch whose validation accuracy reaches ``target``."""
+    reached = history.loc[history.val_accuracy >= target, "step"]
+    return None if reached.empty else float(reached.iloc[0] / history.step.iloc[-1])
 
 
 # -- Equal time ----------------------------------------------------------------------------
@@ -120,6 +126,7 @@ def _at_one_budget(results: Results, names: list[str]) -> Rows:
         trials = _trials(results, name)
         row = summary(results, name) | {
             "learning_rate": run.learning_rate,
+            "steps": results.mean(name, "steps"),
             "budget_seconds": budget,
             "seconds_used": results.mean(name, "seconds.train"),
             "used_over_budget": results.mean(name, "seconds.train") / budget,
@@ -141,10 +148,23 @@ def _at_one_budget(results: Results, names: list[str]) -> Rows:
         if control and name != control and (difference := results.difference(name, control))
     ]
     smallest = 100 * stats.detectable(found, len(found)) if found else float("nan")
+    rows.sort(key=lambda row: -row["test_accuracy"])
+    behind = _behind_the_first(results, [row["experiment"] for row in rows])
     for row in rows:
         row["smallest_detectable"] = smallest
+        row["p_behind_first"] = behind.get(row["experiment"], float("nan"))
         row["flags"] = "; ".join(_flags(results, row))
-    return sorted(rows, key=lambda row: -row["test_accuracy"])
+    return rows
+
+
+def _behind_the_first(results: Results, names: list[str]) -> dict[str, float]:
+    """p-values of the first of these against each other one, corrected for all pairs there are.
+
+    For all, since it is the results that say which is the first.
+    """
+    found = {pair: results.difference(*pair) for pair in combinations(names, 2)}
+    corrected = stats.holm([float("nan") if d is None else d.p for d in found.values()])
+    return {b: p for (a, b), p in zip(found, corrected, strict=True) if a == names[0]}
 
 
 def differs_in(results: Results, name: str, control: str) -> list[str]:

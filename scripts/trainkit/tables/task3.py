@@ -1,5 +1,6 @@
 """Task 3: networks against each other, and each against the ResNet at equal cost."""
 
+from trainkit import stats
 from trainkit.results import Results, Rows, against, correct, summary
 
 CONTROL, WHOLE = "cifar10-equal-resnet", "cifar10-equal-params-convnextv2"
@@ -38,7 +39,9 @@ def equal(results: Results) -> Rows:
             _league_row(results, name, comparison, CONTROL) | against(results, name, CONTROL)
             for name in names
         ]
-        rows += correct(compared, CONTROL)
+        found = [d for name in names if (d := results.difference(name, CONTROL))]
+        smallest = 100 * stats.detectable(found, len(found)) if found else float("nan")
+        rows += [row | {"smallest_detectable": smallest} for row in correct(compared, CONTROL)]
     return rows
 
 
