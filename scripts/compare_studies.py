@@ -5,15 +5,14 @@ from math import isfinite
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import pandas as pd
 
 from trainkit.comparison import Comparison, Row, Side, compare, in_words
 from trainkit.errors import run_program
 from trainkit.files import write_text
+from trainkit.outputs import templates
 from trainkit.stats import Difference, Interval
 
-TEMPLATES = Path(__file__).resolve().parent.parent / "report"
 WIDTH, HEIGHT, LEFT, BOTTOM = 320, 170, 42, 22  # of a chart, and of the room for its axes' numbers
 
 
@@ -110,13 +109,7 @@ def ratio(of: Interval | None) -> str:
 
 def render(comparison: Comparison) -> str:
     """The page as HTML."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     environment.globals |= {"points": points, "ratio": ratio}
     charts = [(row, chart(comparison.a, comparison.b, row)) for row in comparison.rows]
     return environment.get_template("compare.html.j2").render(

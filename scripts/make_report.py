@@ -17,9 +17,9 @@ from markupsafe import Markup
 from trainkit import answers, charts, provenance, rule_graph, tables
 from trainkit.errors import StudyError, run_program
 from trainkit.files import read_json, write_text
+from trainkit.outputs import templates
 from trainkit.results import MissingRunsError, Results, Rows, percent
 
-TEMPLATES = Path(__file__).resolve().parent.parent / "report"
 WAITS = Markup('<p class="warning">This waits for <a href="#missing">runs that are missing</a>.</p>')
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
 
@@ -55,13 +55,7 @@ def render(
     ``missing`` are the runs that should be there (`provenance.missing`): where there are some, the
     parts that need them say so, and the others stand.
     """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
+    environment = templates()
     absent = answers.comparisons.LEFT_OUT + (", or not finished" if missing else "")
     lacking = (MissingRunsError, jinja2.UndefinedError) if missing else ()
 

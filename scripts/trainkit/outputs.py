@@ -9,7 +9,10 @@ import pandas as pd
 from trainkit.files import atomic, write_text
 
 if TYPE_CHECKING:
+    import jinja2
     from matplotlib.figure import Figure
+
+TEMPLATES = Path(__file__).resolve().parents[2] / "report"
 
 
 def write_table(name: str, frame: pd.DataFrame, folder: Path, *caption: str) -> None:
@@ -38,6 +41,19 @@ def write_figure(figure: "Figure", path: Path, *caption: str) -> None:
     plt.close(figure)
     if caption:
         write_caption(path.with_suffix(".rst"), *caption)
+
+
+def templates() -> "jinja2.Environment":
+    """The pages' templates, in which a name that is not known is an error."""
+    import jinja2  # tables and figures take none
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
 
 
 def write_caption(path: Path, *sentences: str) -> None:

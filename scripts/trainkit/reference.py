@@ -76,18 +76,19 @@ class Reference:
         self.usual = UsualStep(model, self.device, lr) if model else None
 
     def images_per_second(self, batches: int) -> float:
-        """Train on so many batches, at most an epoch of them, with the workers already busy."""
+        """Train on so many batches, at most an epoch of them, after the workers' first ones."""
         stream = iter(self.loader)
-        batches = max(1, min(batches, len(self.loader) - 2))
+        first = min(self.loader.num_workers, len(self.loader) // 2)
+        batches = max(1, min(batches, len(self.loader) - first))
         train_loss, correct = 0.0, 0
         began = time.perf_counter()
-        for count, (inputs, targets) in enumerate(stream):
+        for count, (inputs, targets) in enumerate(stream, 1):
             inputs, targets = inputs.to(self.device), targets.to(self.device)
             if self.usual:
                 loss, right = self.usual.learn(inputs, targets)
                 train_loss, correct = train_loss + loss, correct + right
-            if count == 1:  # by now the workers are up
+            if count == first:  # the workers made these side by side as they started
                 began = time.perf_counter()
-            if count == batches + 1:
+            if count == first + batches:
                 break
         return batches * self.batch_size / (time.perf_counter() - began)
