@@ -104,6 +104,8 @@ def ladder(facts: list[Facts]) -> Rows:
     rows = []
     for fact in facts:
         rounds = {side: fact["rounds"][side] for side in LADDER if side in fact["rounds"]}
+        if "input" not in rounds:
+            continue  # no network, and so one step
         before = rounds["reference"]
         for side, rates in rounds.items():
             gains = [rate / previous for rate, previous in zip(rates, before, strict=True)]
