@@ -12,10 +12,11 @@ rule benchmark_workload:
         workload=any_of(STUDY.benchmark.workloads),
     conda:
         "../envs/study.yaml"
-    threads: whole_machine() # the reference has a worker process a core
+    # The reference has a worker process a core.
+    threads: whole_machine() if STUDY.threads == "auto" else STUDY.threads
     resources:
         gpu=1,
-        mem_mb=STUDY.resources.mem_mb,
+        mem_mb=2 * STUDY.resources.mem_mb,  # four or five sides at a time
         runtime=STUDY.resources.runtime,
     params:
         workload=lambda wildcards: STUDY.workload(wildcards.workload).model_dump_json(),
@@ -32,7 +33,9 @@ rule benchmark_tables:
     input:
         expand("<results>/benchmark/{workload}.json", workload=STUDY.benchmark.workloads),
     output:
-        csv=expand("<results>/tables/{table}.csv", table=["benchmark", "benchmark_ladder", "benchmark_breakdown"]),
+        csv=expand(
+            "<results>/tables/{table}.csv", table=["benchmark", "benchmark_ladder", "benchmark_breakdown"]
+        ),
         html=report_tables("benchmark", "benchmark_ladder", "benchmark_breakdown"),
         figure=report_figures("benchmark.svg"),
     log:

@@ -54,7 +54,7 @@ def threads():
 
 
 def whole_machine():
-    """As many threads as leave no core for other jobs, also where --cores says more than there are."""
+    """As many threads as leave no core here for other jobs, also where --cores says more than there are."""
     return max(len(os.sched_getaffinity(0)), workflow.resource_settings.cores or 0)
 
 

@@ -133,8 +133,8 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
         contest.soonest,
     ),
     "task2.2_whole": (
-        "The ResNet of 2.1.3 on all training images by its own schedule, with Lookahead, in half of the "
-        "epochs, and at a constant rate, against which the others are compared on the same seeds.",
+        "The ResNet of 2.1.3 on all training images by its own schedule and in other ways, against a "
+        "constant rate on the same seeds.",
         _sorted_out(tables.task2.whole),
     ),
     "task2.2_accuracy_against_seconds": (

@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from trainkit.digest import digest_of
+from trainkit.record import RunRecord
 from trainkit.results import Results, Rows
 
 PARTS = ("load", "compile", "train", "evaluate", "total")
@@ -64,7 +66,7 @@ def energy(results: Results) -> list[str]:
 
 
 def mixed(results: Results) -> list[str]:
-    """In what runs that stand beside each other differ though nobody asked for it, in words."""
+    """In what runs that stand beside each other differ though no recipe asks for it, in words."""
     runs = [run for runs in results.runs.values() for run in runs]
     threads = sorted({run.threads for run in runs})
     said = [f"CPU threads: {', '.join(map(str, threads))}"] if len(threads) > 1 else []
@@ -72,10 +74,16 @@ def mixed(results: Results) -> list[str]:
         versions = sorted({run.packages.get(package, "not there") for run in runs})
         if len(versions) > 1:
             said.append(f"{package}: {', '.join(versions)}")
-    for name, own in results.runs.items():
-        numerics = sorted({f"{run.precision} in {run.layout}" for run in own})
-        if len(numerics) > 1:
-            said.append(f"{name}: {', '.join(numerics)}")
+    alike: dict[str, list[RunRecord]] = {}  # of one network, in the numerics that were measured to be fastest
+    for run in runs:
+        asked = [run.spec["recipe"].get(key) for key in ("precision", "layout", "compile")]
+        alike.setdefault(digest_of([run.spec.get("model", run.experiment), asked]), []).append(run)
+    for own in alike.values():
+        by_numerics: dict[str, list[str]] = {}
+        for run in own:
+            by_numerics.setdefault(f"{run.precision} in {run.layout}", []).append(run.experiment)
+        if len(by_numerics) > 1:
+            said += [f"{', '.join(dict.fromkeys(names))}: {how}" for how, names in by_numerics.items()]
     return said
 
 

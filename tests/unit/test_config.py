@@ -310,3 +310,17 @@ def test_what_a_preset_leaves_out_can_be_left_out_again(root, preset):
     left_out = load_study(root, {"preset": preset}).left_out
     again = load_study(root, {"preset": preset, "experiments": dict.fromkeys(left_out)})
     assert again.left_out == left_out
+
+
+def test_half_the_epochs_are_half_and_its_schedule_is_one_cycle(study):
+    whole, half, ahead = (f"cifar10-resnet{suffix}" for suffix in ("", "-half", "-lookahead"))
+    assert study.run_spec(whole).recipe.schedule.name == "one-cycle"  # as the others' titles say
+    if half in study.experiments:
+        assert differences(study, whole, half) == {"recipe.epochs"}
+        assert 2 * study.run_spec(half).recipe.epochs == study.run_spec(whole).recipe.epochs
+    if ahead in study.experiments:
+        assert {key.rpartition(".")[0] for key in differences(study, whole, ahead)} <= {
+            "recipe.optimizer",
+            "recipe.optimizer.lookahead",
+        }
+    assert all(key.startswith("recipe.schedule.") for key in differences(study, whole, f"{whole}-constant"))

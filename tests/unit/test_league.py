@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from trainkit import datasets, inference, models
+from trainkit import datasets, inference, models, stats
 from trainkit.answers import task3 as answers
 from trainkit.config import PRESETS, load_study
 from trainkit.device import Numerics
@@ -122,6 +122,12 @@ def test_the_answer_names_what_is_beyond_chance_and_what_would_be_found(league):
     said = answers.rankings(task3.equal(league))
     assert "Beyond chance from the ResNet: ConvNeXt V2 at equal parameters (+10.0" in said
     assert "RepVGG" not in said.partition("Beyond chance")[2]
+    found = {row["smallest_detectable"] for row in task3.equal(league) if row["comparison"] == "params"}
+    smallest = 100 * stats.detectable(
+        [league.difference(name, task3.CONTROL) for name in (task3.WHOLE, task3.arm("params", "repvgg"))], 2
+    )
+    assert found == {smallest}
+    assert f"to {smallest:.0f} points, by comparison, would be found four times out of five" in said
 
 
 @pytest.mark.parametrize(

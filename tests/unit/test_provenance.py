@@ -71,5 +71,24 @@ def test_runs_that_were_not_made_alike_are_told(write_run):
     assert provenance.mixed(Results(alike + others)) == [
         "CPU threads: 1, 2",
         "torch: 2.11.0, 2.14.1",
-        "b: bfloat16 in channels_last, float32 in channels_last",
+        "b: bfloat16 in channels_last",
+        "b: float32 in channels_last",
+    ]
+
+
+def test_arms_of_one_network_that_compute_in_other_numerics_are_told_unless_asked_to(write_run):
+    recipe = {"optimizer": {}, "precision": "auto", "layout": "auto", "compile": False}
+    spec = {"model": {"name": "resnet", "depth": 8}, "recipe": recipe, "tuned_by": []}
+    asked = spec | {"recipe": recipe | {"precision": "bfloat16"}}
+    other = spec | {"model": {"name": "resnet", "depth": 20}}
+    arms = [
+        write_run("plain", spec=spec, layout="blocked"),
+        write_run("asked", spec=asked, precision="bfloat16"),
+        write_run("other", spec=other, precision="bfloat16"),
+    ]
+    assert provenance.mixed(Results(arms)) == []
+    late = write_run("late", spec=spec, precision="bfloat16")
+    assert provenance.mixed(Results([*arms, late])) == [
+        "plain: float32 in blocked",
+        "late: bfloat16 in channels_last",
     ]

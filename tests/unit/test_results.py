@@ -23,6 +23,7 @@ EQUAL_TIME = {
     *("learning_rate", "budget_seconds", "seconds_used", "used_over_budget", "within_3_percent"),
     *("runs_outside_3_percent", "trials", "tuning_seconds", "rank", "rank_low", "rank_high", "differs_in"),
     *("smallest_detectable", "flags", "train_images", "steps", "p_behind_first"),
+    "pairs_of_all",
 }
 WHOLE = {  # tables whose rows are no experiments
     "speedrun": {
@@ -338,6 +339,29 @@ def test_the_speedruns_means_are_over_the_seeds_of_a_recipe_and_lack_what_a_run_
     assert (first["plain"]["seconds"], first["tta"]["seconds"]) == (100.5, 110.5)
     assert first["tta"]["accuracy"].mean == pytest.approx(0.95)
     assert second["plain"]["accuracy"].mean == pytest.approx(0.93) and second["tta"] is None
+
+
+def test_the_resnet_on_all_images_is_compared_with_a_constant_rate_in_accuracy_and_seconds(write_run):
+    arms = {
+        "cifar10-resnet-constant": ([0.60, 0.62, 0.61], 10.0),
+        "cifar10-resnet": ([0.70, 0.72, 0.715], 12.0),
+        "cifar10-resnet-half": ([0.60, 0.65, 0.64], 5.0),
+    }
+    results = Results(
+        [
+            write_run(
+                name, seed, task="2.1.3" if name == "cifar10-resnet" else "2.2-whole",
+                test_accuracy=accuracy, train_seconds=seconds,
+            )
+            for name, (accuracies, seconds) in arms.items()
+            for seed, accuracy in enumerate(accuracies)
+        ]
+    )  # fmt: skip
+    constant, resnet, half = TABLES["task2.2_whole"](results)
+    assert [row["verdict"] for row in (constant, half)] == ["the reference", "no difference was found (n=3)"]
+    assert resnet["difference"] == pytest.approx((10 + 10 + 10.5) / 3)
+    assert resnet["p_holm"] == pytest.approx(2 * resnet["p"])
+    assert [row["train_seconds_over_constant"] for row in (constant, resnet, half)] == [1, 1.2, 0.5]
 
 
 def test_a_frozen_bases_curve_begins_when_its_features_are_there(write_run):

@@ -1,6 +1,6 @@
 """Paired comparisons in words that claim no more than they support."""
 
-from math import isnan
+from math import isnan, nan
 
 from trainkit import stats
 from trainkit.results import Results, Rows
@@ -28,7 +28,7 @@ def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
     corrected = [row["p_holm"] for row in family if row["experiment"] in (a, b) and "p_holm" in row]
     assert len(corrected) < 2, f"{a} and {b} are both compared with another there"
     p = corrected[0] if corrected else difference.p
-    comparisons = sum("p_holm" in row for row in family) if corrected else 1
+    comparisons = sum(not isnan(row.get("p_holm", nan)) for row in family) if corrected else 1
     return (
         f"{stats.verdict(difference, p, first, second)}; paired difference "
         f"{100 * difference.mean:+.2f} points, "

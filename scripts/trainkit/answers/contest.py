@@ -42,18 +42,19 @@ def equal_time(rows: Rows) -> str:
 
 
 def _ahead_of(rows: Rows) -> str:
-    """Which methods the first one is found better than."""
-    others = [row for row in rows[1:] if not isnan(row["p_behind_first"])]
+    """Which of the other methods, but for the control, the first one is found better than."""
+    others = [row for row in rows[1:] if "p_holm" in row and not isnan(row["p_behind_first"])]
     if not others:
         return ""
     behind = [row for row in others if row["p_behind_first"] < LEVEL]
     rest = [row for row in others if row not in behind]
-    corrected = f"corrected for all {len(rows) * (len(rows) - 1) // 2} pairs" if len(rows) > 2 else "tested"
+    corrected = f"corrected for all {rows[0]['pairs_of_all']} pairs"
     if not rest:
-        return f"It is found better than every other method ({corrected})."
+        behind_it = ", ".join(quoted(row["title"]) for row in behind)
+        return f"It is found better than {behind_it} ({corrected})."
     level_with = ", ".join(quoted(row["title"]) for row in rest)
     if not behind:
-        return f"No single best is shown: it is not found better than any other method ({corrected})."
+        return f"No single best is shown: it is not found better than {level_with} ({corrected})."
     return (
         "No single best is shown: it is found better than "
         f"{', '.join(quoted(row['title']) for row in behind)}, and not than {level_with} ({corrected})."
@@ -87,11 +88,12 @@ def soonest(results: Results) -> str:
     if not rows:
         return ""
     seconds = min(row["seconds_to_target"] for row in rows)
-    first = [quoted(row["title"]) for row in rows if row["seconds_to_target"] < 1.001 * seconds]
+    first = [row for row in rows if row["seconds_to_target"] < 1.001 * seconds]
+    named = " and ".join(f"{quoted(row['title'])} (n={row['n']})" for row in first)
     return (
-        f"Of the schedules alone, the first to reach {rows[0]['target_val_accuracy']:.0f}% validation "
-        f"accuracy in every run {'is' if len(first) == 1 else 'are'} {' and '.join(first)}, after "
-        f"{seconds:.1f} s in the mean (n={rows[0]['runs_that_reach_it']}; looked at once an epoch)."
+        f"Of the schedules alone, the first to reach {first[0]['target_val_accuracy']:.0f}% validation "
+        f"accuracy in every run {'is' if len(first) == 1 else 'are'} {named}, after {seconds:.1f} s in the "
+        "mean, looked at once an epoch."
     )
 
 

@@ -3,6 +3,7 @@
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from trainkit import stats
@@ -149,22 +150,23 @@ def _at_one_budget(results: Results, names: list[str]) -> Rows:
     ]
     smallest = 100 * stats.detectable(found, len(found)) if found else float("nan")
     rows.sort(key=lambda row: -row["test_accuracy"])
-    behind = _behind_the_first(results, [row["experiment"] for row in rows])
+    behind, pairs = _behind_the_first(results, [row["experiment"] for row in rows])
     for row in rows:
         row["smallest_detectable"] = smallest
-        row["p_behind_first"] = behind.get(row["experiment"], float("nan"))
+        row["p_behind_first"], row["pairs_of_all"] = behind.get(row["experiment"], float("nan")), pairs
         row["flags"] = "; ".join(_flags(results, row))
     return rows
 
 
-def _behind_the_first(results: Results, names: list[str]) -> dict[str, float]:
-    """p-values of the first of these against each other one, corrected for all pairs there are.
+def _behind_the_first(results: Results, names: list[str]) -> tuple[dict[str, float], int]:
+    """p-values of the first of these against each other one, corrected for all pairs, and how many they are.
 
-    For all, since it is the results that say which is the first.
+    For all that share seeds enough to be tested, since it is the results that say which is the first.
     """
     found = {pair: results.difference(*pair) for pair in combinations(names, 2)}
     corrected = stats.holm([float("nan") if d is None else d.p for d in found.values()])
-    return {b: p for (a, b), p in zip(found, corrected, strict=True) if a == names[0]}
+    tested = int(sum(not np.isnan(p) for p in corrected))
+    return {b: p for (a, b), p in zip(found, corrected, strict=True) if a == names[0]}, tested
 
 
 def differs_in(results: Results, name: str, control: str) -> list[str]:
