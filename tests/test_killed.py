@@ -164,7 +164,7 @@ def test_a_study_killed_twenty_times_ends_in_the_same_records(smoke: Project, ed
             *("record.json", "history.csv", "model.safetensors", "predictions.safetensors")
         }
         resumed += json.loads(record.read_text())["resumed"]
-    assert len(expected_records) == 55
+    assert len(expected_records) == 56
     assert not told, "\n".join(told)
     assert resumed > 0
     assert "Nothing to be done" in editable.snakemake()
