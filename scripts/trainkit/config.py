@@ -485,16 +485,17 @@ def _contestants(
 def _refuse_idle_nulls(layers: list[tuple[str, dict]], experiments: dict[str, Any], contest: Contest) -> None:
     """Raise `StudyError` for a null of the user's that leaves nothing out: a name in it is mistyped."""
     given, own = layers[-1]
-    whole = merge(layers[0][1].get("contest") or {}, layers[1][1].get("contest") or {})
-    known = {
-        ("experiments",): experiments | _contestants(experiments, {}, contest, set()),
-        ("contest", "crossed"): whole.get("crossed") or {},
-        ("contest", "budgets"): whole.get("budgets") or {},
-    }
-    for keys, names in known.items():
+    below = merge(layers[0][1], layers[1][1])
+    for keys in (("experiments",), ("contest", "crossed"), ("contest", "budgets")):
         entries = _at(own, *keys)
-        for name, entry in entries.items() if isinstance(entries, dict) else ():
-            if entry is None and name not in names:
+        nulls = (
+            [name for name, entry in entries.items() if entry is None] if isinstance(entries, dict) else []
+        )
+        names = _at(below, *keys) or {}
+        if nulls and keys == ("experiments",):
+            names = experiments | _contestants(experiments, {}, contest, set())
+        for name in nulls:
+            if name not in names:
                 raise StudyError(
                     f"{given}: {'.'.join(keys)}.{name}: null leaves nothing out{suggest(name, names)}"
                 )

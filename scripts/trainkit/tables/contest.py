@@ -1,9 +1,9 @@
 """Points 2.2 and 2.3: methods at the same training time, at several budgets, tuned alike."""
 
 from itertools import combinations
+from math import isnan
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from trainkit import stats
@@ -165,7 +165,7 @@ def _behind_the_first(results: Results, names: list[str]) -> tuple[dict[str, flo
     """
     found = {pair: results.difference(*pair) for pair in combinations(names, 2)}
     corrected = stats.holm([float("nan") if d is None else d.p for d in found.values()])
-    tested = int(sum(not np.isnan(p) for p in corrected))
+    tested = sum(not isnan(p) for p in corrected)
     return {b: p for (a, b), p in zip(found, corrected, strict=True) if a == names[0]}, tested
 
 
