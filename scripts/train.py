@@ -79,8 +79,7 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
     key = key_of(spec, args.seed, steps, code, inputs, machine)
     checkpoints = Checkpoints(args.out / "checkpoints", key)
     run.trainer.interrupts.watch()
-    with memory.explained():
-        outcome = run.trainer.fit(steps, say, checkpoints, args.out / progress.FILE, spec.is_trial)
+    outcome = run.trainer.fit(steps, say, checkpoints, args.out / progress.FILE, spec.is_trial)
     seconds = run.trainer.seconds
     seconds.total += time.perf_counter() - run.trainer.began
     record = RunRecord(

@@ -14,7 +14,7 @@ class StudyError(Exception):
 
 
 def run_program(main: Callable[[], None]) -> None:
-    """Run a program's ``main``: a `StudyError` becomes one line and exit code 1.
+    """Run a program's ``main``: a `StudyError`, or a GPU out of memory, becomes one line and exit code 1.
 
     Set ``STUDY_TRACEBACK=1`` to see where it came from.
     """
@@ -26,6 +26,13 @@ def run_program(main: Callable[[], None]) -> None:
         sys.exit(f"error: {error}")
     except Interrupted as stop:
         sys.exit(f"{stop}; the next snakemake call goes on from here")
+    except Exception as error:
+        torch = sys.modules.get("torch")
+        if not torch or not isinstance(error, torch.OutOfMemoryError) or os.environ.get("STUDY_TRACEBACK"):
+            raise
+        said = (str(error).strip() or "out of memory").splitlines()[0]
+        remedy = "Lower recipe.batch_size or the size of the model, or end what else uses the device"
+        sys.exit(f"error: {said} {remedy}")
     except KeyboardInterrupt:
         sys.exit("interrupted: no result was written")
     if "torch" in sys.modules:

@@ -1,8 +1,7 @@
 """Whether a training step fits into the device's memory, before it is tried, and what a run took."""
 
 import resource
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 
 import psutil
 import torch
@@ -37,18 +36,6 @@ def check(
             f"and {there / 1e9:.1f} GB ({there} bytes) are free on {device.type}; "
             "lower recipe.batch_size or the size of the model"
         )
-
-
-@contextmanager
-def explained() -> Iterator[None]:
-    """Make one line of a device's running out of memory, which `check` cannot always foresee."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        said = (str(error).strip() or "out of memory").splitlines()[0]
-        raise StudyError(
-            f"{said} Lower recipe.batch_size or the size of the model, or end what else uses the device"
-        ) from error
 
 
 def saved_bytes(forward: Callable[[], Tensor]) -> int:

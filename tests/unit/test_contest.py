@@ -305,6 +305,14 @@ def test_the_answer_names_the_winners_and_the_losers_with_their_differences(writ
     assert "Worse than it: “cifar10-fast-worse” (-9.97 points, in 100% of the budget)" in said
 
 
+def test_a_control_that_comes_first_is_judged_by_its_own_comparisons_alone(write_contest):
+    results = write_contest(
+        {CONTROL: [0.7, 0.71, 0.72], LINEAR: [0.5, 0.6, 0.5], "fast-mine": [0.4, 0.5, 0.6]}
+    )
+    said = answers.equal_time(tables.equal_time(results))
+    assert said.startswith(f"“{CONTROL}” has the highest mean") and "single best" not in said
+
+
 def test_the_first_is_called_better_than_those_alone_that_all_pairs_together_allow(write_contest):
     cosine = "cifar10-fast-cosine"
     accuracies = {

@@ -55,9 +55,3 @@ def test_of_a_containers_memory_only_what_it_has_left_is_free(monkeypatch):
     held = psutil.Process().memory_info().rss
     monkeypatch.setattr(memory, "limits", lambda: {"memory_mb_by_cgroup": held / 2**20 + 100})
     assert memory.free_bytes(CPU) == pytest.approx(100 * 2**20, abs=50 * 2**20)
-
-
-def test_running_out_of_memory_is_one_line_that_says_what_to_do():
-    said = r"^CUDA out of memory\. Lower recipe\.batch_size .*$"
-    with pytest.raises(StudyError, match=said), memory.explained():
-        raise torch.OutOfMemoryError("CUDA out of memory.\nSee the documentation")

@@ -44,7 +44,7 @@ def equal_time(rows: Rows) -> str:
 def _ahead_of(rows: Rows) -> str:
     """Which of the other methods, but for the control, the first one is found better than."""
     others = [row for row in rows[1:] if "p_holm" in row and not isnan(row["p_behind_first"])]
-    if not others:
+    if not others or "p_holm" not in rows[0]:  # where the control is the first, its own comparisons tell
         return ""
     behind = [row for row in others if row["p_behind_first"] < LEVEL]
     rest = [row for row in others if row not in behind]
