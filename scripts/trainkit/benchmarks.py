@@ -12,7 +12,7 @@ LADDER = {
     "input": "+ images on the device, augmented in batches",
     "step": "+ this trainer's step: fused optimiser, nothing read back",
     "precision": "+ the precision that is fastest here",
-    "project": "+ the memory layout that is fastest here: this project",
+    "project": "+ the memory layout and convolutions that are fastest here: this project",
 }
 
 
@@ -20,7 +20,8 @@ def rates(facts: list[Facts]) -> Rows:
     """One row a workload: medians over the rounds, and the ratio's range over them.
 
     ``fraction_of_peak`` is the arithmetic that training needs, forward and backward, over what
-    the device's matrix products reached in the same minute; empty where nothing is multiplied. Two
+    the device's matrix products reached in the same minute; empty where nothing is multiplied, and above
+    1 where Winograd's algorithm does with less. Two
     limits say what ratio could be reached at best: by a step that runs at that peak throughout
     (``ratio_at_peak``), and by one that spends time in its convolutions alone (``ratio_of_convolutions``).
     """

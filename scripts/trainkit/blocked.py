@@ -11,8 +11,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from trainkit.errors import StudyError
-
 DENSE_LAYERS = (nn.AdaptiveAvgPool2d, nn.Dropout, nn.Flatten)  # at which a network leaves the blocks
 
 
@@ -50,15 +48,7 @@ def available(dtype: torch.dtype) -> bool:
 
 
 def use(model: nn.Module) -> None:
-    """Let a network whose file says ``BLOCKED`` compute in blocks.
-
-    Raises `StudyError` on a GPU.
-    """
-    if any(parameter.device.type != "cpu" for parameter in model.parameters()):
-        raise StudyError(
-            "recipe.layout: blocked is for CPUs; choose another one. Where it says auto, the study's "
-            "hardware.json was measured on a CPU: remove it, and it will be measured on this GPU"
-        )
+    """Let a network whose file says ``BLOCKED`` compute in blocks, on a CPU."""
     for module in model.modules():
         if type(module) is nn.Conv2d and module.padding_mode == "zeros" and isinstance(module.padding, tuple):
             module.__class__ = Conv2d

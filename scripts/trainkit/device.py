@@ -14,21 +14,23 @@ import psutil
 import torch
 from torch import nn
 
-from trainkit import blocked, hardware, lease, models, side_by_side
+from trainkit import blocked, hardware, lease, models, side_by_side, winograd
 from trainkit.errors import StudyError
 from trainkit.limits import limits
 from trainkit.progress import print_line
 from trainkit.spec import FeatureSpec, Model, RunSpec
 
 Precision = str  # "float32" or "bfloat16"; in a recipe "auto", too
-CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE, BLOCKED = "channels_last", "contiguous", "side_by_side", "blocked"
+CHANNELS_LAST, CONTIGUOUS, SIDE_BY_SIDE = "channels_last", "contiguous", "side_by_side"
+BLOCKED, WINOGRAD = "blocked", "winograd"
 CONVOLUTION, WIDE = "convolution", "wide convolution"  # families of networks
-WIDE_FROM = side_by_side.FEWEST_CHANNELS  # of the widest convolutions: rows are tried for wide ones alone
+WIDE_FROM = side_by_side.FEWEST_CHANNELS  # of the widest convolutions: those have layouts of their own
 MEMORY_FORMATS = {
     CHANNELS_LAST: torch.channels_last,
     CONTIGUOUS: torch.contiguous_format,
     SIDE_BY_SIDE: torch.channels_last,  # and small images in rows for convolutions
     BLOCKED: torch.contiguous_format,  # outside of oneDNN's blocks
+    WINOGRAD: torch.channels_last,  # and fewer multiplications for wide convolutions
 }
 
 
@@ -44,11 +46,21 @@ class Numerics:
         return MEMORY_FORMATS[self.layout]
 
     def lay_out(self, model: nn.Module) -> nn.Module:
-        """Put a model's weights, and what its convolutions compute, into this layout; the model itself."""
+        """Put a model's weights, and what its convolutions compute, into this layout; the model itself.
+
+        Raises `StudyError` for a layout of CPUs on a GPU.
+        """
+        if self.layout in (BLOCKED, WINOGRAD) and any(p.device.type != "cpu" for p in model.parameters()):
+            raise StudyError(
+                f"recipe.layout: {self.layout} is for CPUs; choose another one. Where it says auto, the "
+                "study's hardware.json was measured on a CPU: remove it, and it will be measured on this GPU"
+            )
         if self.layout == SIDE_BY_SIDE:
             side_by_side.use(model)
         if self.layout == BLOCKED:
             blocked.use(model)
+        if self.layout == WINOGRAD:
+            winograd.use(model)
         return model.to(memory_format=self.memory_format)
 
 
@@ -152,6 +164,11 @@ def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
             f"{spec.name}: recipe.layout: {model.name} cannot train in blocks here; that takes a ResNet, "
             "ConvNet, RepVGG or airbench, no recipe.compile, and for bfloat16 a CPU with AVX512; say auto"
         )
+    if found.layout == WINOGRAD and (found.precision != "float32" or recipe.compile):
+        raise StudyError(
+            f"{spec.name}: recipe.layout: winograd takes recipe.precision float32 (here it is "
+            f"{found.precision}) and no recipe.compile; say auto"
+        )
     return found
 
 
@@ -164,12 +181,14 @@ def measured(
 ) -> Numerics:
     """What was measured fastest for networks of a model's family, in training or inference.
 
-    ``precision`` and ``compile`` are the recipe's: not in each of them a network can compute in blocks.
+    ``precision`` and ``compile`` are the recipe's: not each layout goes with each of them.
     """
     found = of_family(family(model), hardware, use)
     blocks = hardware["precision"][family(model)][use].get("blocked", False)
     if blocks and can_block(model, found.precision if precision == "auto" else precision, compile):
         return replace(found, layout=BLOCKED)
+    if found.layout == WINOGRAD and (precision == "bfloat16" or compile):
+        return replace(found, layout=CHANNELS_LAST)
     return found
 
 

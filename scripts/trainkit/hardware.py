@@ -15,6 +15,7 @@ from trainkit.limits import limits, read_int, to_int
 LAYOUT_NAMES = {  # where the name says too little
     "side_by_side": "channels_last, small images side by side",
     "blocked": "in oneDNN's blocks where a network can",
+    "winograd": "channels_last, wide convolutions by Winograd's algorithm",
 }
 INSTRUCTION_SETS = {
     "AVX2": "avx2",

@@ -23,6 +23,7 @@ from trainkit.device import (
     CONVOLUTION,
     SIDE_BY_SIDE,
     WIDE,
+    WINOGRAD,
     Clock,
     Numerics,
     autocast,
@@ -30,6 +31,10 @@ from trainkit.device import (
 
 # Images: on a GPU so many that its kernels take longer than it takes to launch them.
 BATCH = {"cpu": 128, "cuda": 4096}
+WIDE_ON_CPU = (
+    64  # wide convolutions take long there; their layouts differ the more, the more images there are
+)
+WIDE_IN_EACH_PRECISION = 32  # for without instructions for bfloat16 they take seconds
 ROUNDS = 6
 LAYOUT_ROUNDS = 20  # of convolutions in training: with 6, of two a fifth apart the slower one won at times
 HOPELESS = 3  # so many times slower than the fastest: one round is enough to know
@@ -59,9 +64,9 @@ def _convolution(batch: int) -> tuple[nn.Module, Tensor]:
 
 
 def _wide_convolution(batch: int) -> tuple[nn.Module, Tensor]:
-    """The last stages of a wide network, 8 and 4 pixels a side; on a CPU they take long, so fewer images."""
+    """The last stages of a wide network, 8 and 4 pixels a side."""
     network = _convolutions((128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 256, 1))
-    return network, torch.randn(batch // 4 if batch == BATCH["cpu"] else batch, 128, 8, 8)
+    return network, torch.randn(batch, 128, 8, 8)
 
 
 def _convolutions(*shapes: tuple[int, int, int]) -> nn.Module:
@@ -109,14 +114,18 @@ def measure(device: torch.device) -> dict[str, Any]:
     """For each family, training and inference: images a second by precision, and the choices.
 
     Each precision is tried in channels_last memory, then the faster one in contiguous memory too, and where
-    a CPU trains convolutions, in oneDNN's blocks and, wide ones in bfloat16, with small images side by side.
+    a CPU trains convolutions, in oneDNN's blocks and, wide ones, with small images side by side (bfloat16) or
+    by Winograd's algorithm (float32).
     """
     facts = {}
     for family, stand_in in STAND_INS.items():
         facts[family] = {}
         for use in ("training", "inference"):
             training = use == "training"
-            rates = _rates(stand_in, device, training, [(p, CHANNELS_LAST) for p in PRECISIONS])
+            variants = [(precision, CHANNELS_LAST) for precision in PRECISIONS]
+            slow = family == WIDE and device.type == "cpu"
+            images = WIDE_IN_EACH_PRECISION if slow else BATCH[device.type]
+            rates = _rates(stand_in, images, device, training, variants)
             choice = clearly_best({p: rates[p, CHANNELS_LAST] for p in PRECISIONS})
             both = _layout_rates(family, device, training, choice, LAYOUTS)
             facts[family][use] = {
@@ -134,7 +143,7 @@ def measure(device: torch.device) -> dict[str, Any]:
 def _try_own_layouts(family: str, device: torch.device, found: dict[str, Any]) -> None:
     """Try the layouts that PyTorch has not for convolutions in training on a CPU.
 
-    ``layout`` becomes side_by_side where rows of small images are clearly faster. ``blocked`` says whether
+    ``layout`` becomes side_by_side or winograd where that is clearly faster. ``blocked`` says whether
     networks that can should compute in oneDNN's blocks: unless they are clearly slower there than in
     ``layout``. A tie goes to blocks: where there is no matrix unit, whole networks were as fast in them or
     faster (docs/results.md).
@@ -144,10 +153,11 @@ def _try_own_layouts(family: str, device: torch.device, found: dict[str, Any]) -
         rates = _layout_rates(family, device, True, found["choice"], (other, layout))
         return round(rates[layout] / rates[other], 2)
 
-    if (family, found["choice"], found["layout"]) == (WIDE, "bfloat16", CHANNELS_LAST):
-        found["side_by_side_gain"] = rate_over(SIDE_BY_SIDE, CHANNELS_LAST)
-        if found["side_by_side_gain"] > MARGIN:
-            found["layout"] = SIDE_BY_SIDE
+    own = {"bfloat16": SIDE_BY_SIDE, "float32": WINOGRAD}[found["choice"]]
+    if family == WIDE and (own == WINOGRAD or found["layout"] == CHANNELS_LAST):
+        found[f"{own}_gain"] = rate_over(own, found["layout"])
+        if found[f"{own}_gain"] > MARGIN:
+            found["layout"] = own
     if blocked.available(getattr(torch, found["choice"])):
         try:
             found["blocked_gain"] = rate_over(BLOCKED, found["layout"])
@@ -165,11 +175,12 @@ def clearly_best(rates: dict[str, float]) -> str:
 def measure_threads(candidates: list[int]) -> dict[str, float]:
     """Images a second that the stand-in of narrow convolutions trains with each number of CPU threads."""
     before = torch.get_num_threads()
+    variants = [(precision, CHANNELS_LAST) for precision in PRECISIONS]
     rates = {}
     for count in candidates:
         torch.set_num_threads(count)
         rates[str(count)] = max(
-            _rates(_convolution, torch.device("cpu"), True, [(p, CHANNELS_LAST) for p in PRECISIONS]).values()
+            _rates(_convolution, BATCH["cpu"], torch.device("cpu"), True, variants).values()
         )
     torch.set_num_threads(before)
     return rates
@@ -180,19 +191,21 @@ def _layout_rates(
 ) -> dict[str, float]:
     variants = [(precision, layout) for layout in layouts]
     rounds = LAYOUT_ROUNDS if training and family in (CONVOLUTION, WIDE) else ROUNDS
-    rates = _rates(STAND_INS[family], device, training, variants, rounds)
+    images = WIDE_ON_CPU if family == WIDE and device.type == "cpu" else BATCH[device.type]
+    rates = _rates(STAND_INS[family], images, device, training, variants, rounds)
     return {layout: rates[precision, layout] for layout in layouts}
 
 
 def _rates(
     stand_in: StandIn,
+    images: int,
     device: torch.device,
     training: bool,
     variants: list[tuple[str, str]],
     rounds: int = ROUNDS,
 ) -> dict[tuple[str, str], float]:
     """Images a second of each precision and layout."""
-    model, example = stand_in(BATCH[device.type])
+    model, example = stand_in(images)
     models = {}
     for layout in {layout for _, layout in variants}:
         numerics, x = Numerics(layout=layout), example.to(device)

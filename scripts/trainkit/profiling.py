@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 
 import torch
+from torch.autograd.profiler_util import FunctionEvent
 from torch.profiler import ProfilerActivity, profile
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -51,15 +52,24 @@ def breakdown(step: Callable[[], object], device: torch.device, steps: int) -> d
             torch.cuda.synchronize()
         whole = time.perf_counter() - began
     spent = dict.fromkeys(PARTS, 0.0)
-    for event in profiler.key_averages():
+    for event in profiler.events():
         if event.device_type != torch.autograd.DeviceType.CPU:
             continue  # a kernel, whose time its operator has already
         seconds = (event.self_device_time_total if cuda else event.self_cpu_time_total) / 1e6
-        part = part_of(event.key)
+        part = "convolution" if in_winograd(event) else part_of(event.name)
         if part:
             spent[part] += seconds
     spent["other"] = max(0.0, whole - sum(spent.values()))
     return {part: seconds / steps for part, seconds in spent.items()}
+
+
+def in_winograd(event: FunctionEvent | None) -> bool:
+    """Whether an operator is a part of a convolution by Winograd's algorithm (`trainkit.winograd`)."""
+    while event:
+        if event.name.startswith("Winograd"):
+            return True
+        event = event.cpu_parent
+    return False
 
 
 def part_of(operator: str) -> str | None:

@@ -28,6 +28,7 @@ class Conv2d(nn.Conv2d):
 
 
 def gains(module: nn.Module) -> bool:
+    """Whether it is a 3x3 convolution of stride 1 and many channels."""
     return (
         type(module) is nn.Conv2d
         and module.kernel_size == (3, 3)

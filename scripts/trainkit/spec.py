@@ -285,7 +285,7 @@ class Recipe(Strict):
         False, description="test a second time, averaged over mirrored and shifted images"
     )
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    layout: Literal["auto", "channels_last", "contiguous", "side_by_side", "blocked"] = "auto"
+    layout: Literal["auto", "channels_last", "contiguous", "side_by_side", "blocked", "winograd"] = "auto"
     compile: bool = False
     validate_every: Epochs = Field(1, description="epochs between two looks at the validation images")
     train_images: int | None = Field(

@@ -8,8 +8,8 @@ import torch
 from torch import nn
 from torchvision import transforms
 
-from benchmark import COUNTED, SIDES, sides_of
-from trainkit import benchmarks, profiling, side_by_side
+from benchmark import SIDES, sides_of
+from trainkit import benchmarks, profiling, winograd
 from trainkit.config import load_study
 from trainkit.files import write_json
 from trainkit.reference import Photographs, Reference, usual_transforms
@@ -115,14 +115,16 @@ def test_flops_are_counted_forward_and_backward_with_a_multiply_add_as_two():
     assert counted["total"] == 2 * forward + 3 * 2 * 4 * 8 * 5
 
 
-def test_zeros_between_images_in_a_row_are_no_work_that_counts():
-    model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1, bias=False))
-    side_by_side.use(model)
-    x = torch.randn(4, 128, 8, 8)
-    counted = profiling.count_flops(lambda: model(x[:COUNTED]).sum().backward())
-    assert counted["total"] == 2 * 2 * COUNTED * 64 * 128 * 9 * 128
-    in_a_row = profiling.count_flops(lambda: model(x).sum().backward())
-    assert in_a_row["total"] == 2 * 2 * 4 * 8 * 9 * 128 * 9 * 128
+def test_the_parts_of_winograds_algorithm_are_convolution():
+    model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1), nn.Flatten(), nn.Linear(128 * 64, 10))
+    winograd.use(model)
+    x = torch.randn(8, 128, 8, 8, requires_grad=True)
+    cpu = torch.device("cpu")
+    spent = profiling.breakdown(lambda: model(x).sum().backward(), cpu, steps=2)
+    head = profiling.breakdown(lambda: model[2](x.flatten(1)).sum().backward(), cpu, steps=2)
+    assert spent["convolution"] > sum(spent.values()) / 2
+    assert spent["matrix product"] > 0
+    assert head["convolution"] == 0 < head["matrix product"]
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from tiny import (
     weights,
 )
 
-from trainkit import optim, side_by_side
+from trainkit import optim, side_by_side, winograd
 from trainkit.augment import TEST_TIME_VIEWS
 from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
@@ -383,12 +383,13 @@ def test_biases_learn_at_their_own_multiple_of_the_rate():
 
 def test_the_memory_layout_changes_where_numbers_lie_and_not_what_is_learnt(monkeypatch):
     monkeypatch.setattr(side_by_side, "FEWEST_CHANNELS", 1)
-    last, contiguous, rows = (
+    last, contiguous, *others = (
         fit(5, recipe(augment=Augment(translate=1)), numerics=Numerics("float32", layout))[0]
-        for layout in ("channels_last", "contiguous", "side_by_side")
+        for layout in ("channels_last", "contiguous", "side_by_side", "winograd")
     )
-    assert any(isinstance(m, side_by_side.Conv2d) for m in rows.model.modules())
-    assert torch.allclose(weights(last), weights(rows), atol=1e-4)
+    for module, other in zip((side_by_side, winograd), others, strict=True):
+        assert any(isinstance(m, module.Conv2d) for m in other.model.modules())
+        assert torch.allclose(weights(last), weights(other), atol=1e-4)
     conv = next(m for m in contiguous.model.modules() if isinstance(m, torch.nn.Conv2d) and m.in_channels > 1)
     assert conv.weight.is_contiguous()
     assert torch.allclose(weights(last), weights(contiguous), atol=1e-4)

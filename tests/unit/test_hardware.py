@@ -13,7 +13,7 @@ import psutil
 import pytest
 import torch
 
-from trainkit import blocked, hardware, lease, precision, side_by_side
+from trainkit import blocked, hardware, lease, precision, side_by_side, winograd
 from trainkit import device as devices
 from trainkit import limits as process_limits
 from trainkit.config import load_study
@@ -163,6 +163,27 @@ def test_a_recipe_that_asks_for_blocks_gets_them_or_an_error():
                 devices.numerics(spec, {"precision": FOUND})
 
 
+def test_winograds_algorithm_is_for_float32_without_compile():
+    wide = ResNet(name="resnet", depth=18, width=64)
+    training = {"choice": "float32", "layout": "winograd"}
+    found = {"precision": {devices.WIDE: {"training": training}}}
+    assert devices.measured(wide, found) == Numerics("float32", "winograd")
+    assert devices.measured(wide, found, precision="bfloat16").layout == "channels_last"
+    assert devices.measured(wide, found, compile=True).layout == "channels_last"
+    spec = load_study(ROOT, {"preset": "smoke"}).run_spec("cifar10-resnet")
+    for asked in (
+        {"precision": "bfloat16"},
+        {"precision": "auto"},
+        {"precision": "float32", "compile": True},
+    ):
+        recipe = spec.recipe.model_copy(update={"layout": "winograd"} | asked)
+        with pytest.raises(StudyError, match=r"cifar10-resnet: recipe\.layout: winograd takes"):
+            devices.numerics(spec.model_copy(update={"recipe": recipe}), {"precision": FOUND})
+    recipe = spec.recipe.model_copy(update={"layout": "winograd", "precision": "float32"})
+    spec = spec.model_copy(update={"recipe": recipe})
+    assert devices.numerics(spec, {"precision": FOUND}) == Numerics("float32", "winograd")
+
+
 def test_every_stand_in_is_measured_in_every_precision_and_layout():
     facts = precision.measure(torch.device("cpu"))
     assert set(facts) == set(precision.STAND_INS)
@@ -175,13 +196,14 @@ def test_every_stand_in_is_measured_in_every_precision_and_layout():
             assert found["choice"] == precision.clearly_best(precisions)
             layouts = {layout: found[layout] for layout in ("channels_last", "contiguous")}
             best = precision.clearly_best(layouts)
-            if found.get("side_by_side_gain", 0) > precision.MARGIN:
-                best = "side_by_side"
+            for own in ("side_by_side", "winograd"):
+                best = own if found.get(f"{own}_gain", 0) > precision.MARGIN else best
             assert found["layout"] == best
+    assert ("winograd_gain" in convolution) == (convolution["choice"] == "float32")
 
 
 @pytest.mark.parametrize(
-    ("bfloat16", "contiguous", "rows", "blocks", "layout", "in_blocks"),
+    ("bfloat16", "contiguous", "own", "blocks", "layout", "in_blocks"),
     [
         (2.0, 0.5, 1.5, 1.0, "side_by_side", False),
         (2.0, 0.5, 1.5, 1.4, "side_by_side", True),
@@ -189,21 +211,27 @@ def test_every_stand_in_is_measured_in_every_precision_and_layout():
         (2.0, 0.5, 1.05, 0.95, "channels_last", True),  # as fast, for all that can be told
         (2.0, 1.5, 1.6, 1.2, "contiguous", False),  # rows are not tried, blocks are slower
         (2.0, 1.15, 1.5, 1.2, "contiguous", True),
-        (0.5, 0.5, 1.5, 0.8, "channels_last", False),  # rows are for bfloat16
-        (0.5, 0.5, 1.5, 1.2, "channels_last", True),
+        (0.5, 0.5, 1.5, 0.8, "winograd", False),
+        (0.5, 0.5, 1.5, 1.4, "winograd", True),
+        (0.5, 0.5, 1.05, 0.9, "channels_last", False),
+        (0.5, 1.5, 1.6, 1.2, "contiguous", False),  # beside contiguous memory, where that is faster
+        (0.5, 1.2, 1.6, 1.2, "winograd", False),
     ],
 )
 def test_layouts_of_our_own_are_taken_where_they_were_measured_faster_or_blocks_no_slower(
-    monkeypatch, bfloat16, contiguous, rows, blocks, layout, in_blocks
+    monkeypatch, bfloat16, contiguous, own, blocks, layout, in_blocks
 ):
-    speed = {"float32": 1.0, "bfloat16": bfloat16}
-    speed |= {"channels_last": 1.0, "contiguous": contiguous, "side_by_side": rows, "blocked": blocks}
+    speed = {"float32": 1.0, "bfloat16": bfloat16, "channels_last": 1.0, "contiguous": contiguous}
+    speed |= {"side_by_side": own, "winograd": own, "blocked": blocks}  # of bfloat16 and of float32
 
-    def rates(stand_in, device, training, variants, rounds=None):
-        if {"side_by_side", "blocked"} & {way for _, way in variants}:
+    def rates(stand_in, images, device, training, variants, rounds=None):
+        ways = {way for _, way in variants}
+        if {"side_by_side", "winograd", "blocked"} & ways:
             assert rounds == precision.LAYOUT_ROUNDS
-        if stand_in is precision._convolution:  # the narrow one, which has no rows, and is faster in blocks
-            assert not any(way == "side_by_side" for _, way in variants)
+        assert {way: p for p, way in variants}.get("side_by_side") in (None, "bfloat16")
+        assert {way: p for p, way in variants}.get("winograd") in (None, "float32")
+        if stand_in is precision._convolution:  # the narrow one has none of the two, and is faster in blocks
+            assert not {"side_by_side", "winograd"} & ways
             return {(p, way): speed[p] * {"blocked": 2.0}.get(way, 1.0) for p, way in variants}
         return {(p, way): speed[p] * speed[way] for p, way in variants}
 
@@ -215,7 +243,7 @@ def test_layouts_of_our_own_are_taken_where_they_were_measured_faster_or_blocks_
     narrow = facts[devices.CONVOLUTION]["training"]
     assert (narrow["layout"], narrow["blocked"]) == ("channels_last", True)
     assert not any("blocked" in facts[family]["training"] for family in ("linear", "depthwise"))
-    assert facts[devices.WIDE]["inference"]["layout"] not in ("side_by_side", "blocked")
+    assert facts[devices.WIDE]["inference"]["layout"] not in ("side_by_side", "winograd", "blocked")
 
 
 def test_the_widest_convolutions_are_those_of_the_network():
@@ -248,7 +276,7 @@ def test_a_network_with_wide_convolutions_takes_what_was_measured_for_them():
 
 
 def test_blocks_are_left_out_where_onednn_cannot_have_them(monkeypatch):
-    def rates(stand_in, device, training, variants, rounds=None):
+    def rates(stand_in, images, device, training, variants, rounds=None):
         if "blocked" in dict((layout, p) for p, layout in variants):
             raise RuntimeError("could not create a primitive")
         return dict.fromkeys(variants, 1.0)
@@ -263,12 +291,13 @@ def test_blocks_are_left_out_where_onednn_cannot_have_them(monkeypatch):
 
 def test_a_network_is_laid_out_as_was_measured():
     model = build(ResNet(name="resnet", depth=8, width=64), (32, 32, 3), 10)
-    kinds = (side_by_side.Conv2d, blocked.Conv2d)
+    kinds = (side_by_side.Conv2d, blocked.Conv2d, winograd.Conv2d)
     for layout, numbers in (
-        ("channels_last", [0, 0]),
-        ("contiguous", [0, 0]),
-        ("side_by_side", [2, 0]),
-        ("blocked", [0, 7]),
+        ("channels_last", [0, 0, 0]),
+        ("contiguous", [0, 0, 0]),
+        ("side_by_side", [2, 0, 0]),
+        ("blocked", [0, 7, 0]),
+        ("winograd", [0, 0, 2]),
     ):
         laid = Numerics(layout=layout).lay_out(copy.deepcopy(model))
         assert [sum(isinstance(m, kind) for m in laid.modules()) for kind in kinds] == numbers
