@@ -8,6 +8,8 @@ from functools import cache
 from pathlib import Path
 
 ROOT = Path(workflow.basedir)
+if Path.cwd().resolve() != ROOT.resolve():
+    sys.exit(f"error: run snakemake in {ROOT} itself (without -s, -d or module): programs and results lie there")
 sys.path.insert(0, str(ROOT / "scripts"))
 # The rules' programs run in the environment that runs Snakemake, unless conda provides one.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
@@ -19,7 +21,7 @@ import warm
 from trainkit.config import load_study
 from trainkit.digest import code_digest, digest_of, run_digest
 from trainkit.errors import StudyError
-from trainkit.files import sha256_of_file, write_json
+from trainkit.files import read_json, sha256_of_file, write_json
 from trainkit.lease import share
 from trainkit.record import identity, read_record
 from trainkit.spec import IN_ALL, FeatureSpec
@@ -174,10 +176,16 @@ def model_file(experiment):
     return f"trainkit/models/{SPECS[experiment].model.name}.py"
 
 
-def calibration_digest(experiment):
-    """The digest of the code that measures an experiment's steps beside its reference's."""
+def calibration_made_of(experiment):
+    """The digest of what decides a calibration: both specs, the code that measures them, and for how long."""
     reference = SPECS[experiment].recipe.budget.reference
-    return code_digest("calibrate.py", model_file(experiment), model_file(reference))
+    code = code_digest("calibrate.py", model_file(experiment), model_file(reference))
+    return digest_of([spec_json(experiment), spec_json(reference), code, STUDY.calibration_seconds])
+
+
+def features_made_of(experiment):
+    """The digest of what decides a frozen base's features: their spec, and the code that computes them."""
+    return digest_of([feature_spec(experiment), code_digest("compute_features.py")])
 
 
 def benchmark_digest(workload):
@@ -190,14 +198,38 @@ def benchmark_digest(workload):
 # each does, by its content.
 
 
-def data_inputs(wildcards):
-    """A dataset with its manifest, and the measured machine."""
-    dataset = SPECS[wildcards.experiment].dataset
+def data_inputs(experiment, is_current):
+    """A dataset with its manifest, and the measured machine.
+
+    Measured anew, the machine is the same but for chance: what is there and made of what it should be is not
+    made again for that. What is not must say so itself, for Snakemake does not ask it (`rule hardware`).
+    """
+    hardware, dataset = "<results>/hardware.json", SPECS[experiment].dataset
     return {
-        "hardware": ancient("<results>/hardware.json"),  # measured anew, it says the same but for chance
+        "hardware": ancient(hardware) if is_current else hardware,
         "data": ancient(f"<data>/{dataset}.safetensors"),
         "manifest": f"<data>/{dataset}.json",
     }
+
+
+def feature_inputs(wildcards):
+    """What a frozen base's features are computed from."""
+    name = wildcards.experiment
+    return data_inputs(name, says(f"features/{name}.json", features_made_of(name))) | weight_inputs(wildcards)
+
+
+def calibration_inputs(wildcards):
+    """What a calibration trains with."""
+    name = wildcards.experiment
+    return data_inputs(name, says(f"calibration/{name}.json", calibration_made_of(name)))
+
+
+def says(path, made_of):
+    """Whether a file of the study is there and says that it was made of this."""
+    try:
+        return read_json(Path("results", STUDY.study, path))["made_of"] == made_of
+    except (OSError, ValueError, KeyError):
+        return False
 
 
 def weight_inputs(wildcards):
@@ -214,7 +246,7 @@ def weight_inputs(wildcards):
 def run_inputs(wildcards):
     """What a run needs beside its spec."""
     spec = SPECS[wildcards.experiment]
-    inputs = data_inputs(wildcards)
+    inputs = data_inputs(spec.name, is_up_to_date(spec.name, int(wildcards.seed)))
     if spec.frozen:
         inputs["features"] = ancient(f"<results>/features/{spec.name}.safetensors")
         inputs["features_manifest"] = f"<results>/features/{spec.name}.json"
@@ -336,7 +368,7 @@ def on_demand_results():
         "speedrun": ["<results>/tables/speedrun.csv", *gallery("speedrun")],
         "speedrun_ablation": ["<results>/tables/speedrun_ablation.csv"],
     }
-    needed = {"speedrun": STUDY.of_task("speedrun"), "speedrun_ablation": STUDY.of_task("ablation")[:1]}
+    needed = {"speedrun": STUDY.of_task("speedrun"), "speedrun_ablation": ["speedrun-whole"]}
     tables = Path("results", STUDY.study, "tables")
     return [
         if_trained(needed[name], paths) if name in needed else paths

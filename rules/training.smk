@@ -33,8 +33,7 @@ rule train:
 # A frozen base's features, computed once for all seeds.
 rule features:
     input:
-        unpack(data_inputs),
-        unpack(weight_inputs),
+        unpack(feature_inputs),
     output:
         tensors="<results>/features/{experiment}.safetensors",
         manifest="<results>/features/{experiment}.json",
@@ -52,17 +51,17 @@ rule features:
         runtime=STUDY.resources.runtime,
     params:
         spec=lambda wildcards: feature_spec(wildcards.experiment),
-        code=code_digest("compute_features.py"),
+        made_of=lambda wildcards: features_made_of(wildcards.experiment),
     shell:
         "python scripts/compute_features.py --spec {params.spec:q} --hardware {input.hardware}"
         " --data {input.data} --weights {input.weights} --threads {threads}"
-        " --out {output.tensors} 2>&1 | tee {log}"
+        " --made-of {params.made_of} --out {output.tensors} 2>&1 | tee {log}"
 
 
 # Seconds a step of a contestant beside its reference's: what equal time is fitted with.
 rule calibrate:
     input:
-        unpack(data_inputs),
+        unpack(calibration_inputs),
     output:
         "<results>/calibration/{experiment}.json",
     log:
@@ -80,9 +79,9 @@ rule calibrate:
     params:
         spec=lambda wildcards: spec_json(wildcards.experiment),
         reference=lambda wildcards: spec_json(SPECS[wildcards.experiment].recipe.budget.reference),
-        code=lambda wildcards: calibration_digest(wildcards.experiment),
+        made_of=lambda wildcards: calibration_made_of(wildcards.experiment),
         seconds=STUDY.calibration_seconds,
     shell:
         "python scripts/calibrate.py --spec {params.spec:q} --reference {params.reference:q}"
         " --hardware {input.hardware} --data {input.data} --threads {threads}"
-        " --seconds {params.seconds} --out {output} 2>&1 | tee {log}"
+        " --seconds {params.seconds} --made-of {params.made_of} --out {output} 2>&1 | tee {log}"

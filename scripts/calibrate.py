@@ -19,6 +19,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the dataset's tensors")
     parser.add_argument("--seconds", type=float, required=True, help="about so long, for more rounds")
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
+    parser.add_argument("--made-of", help="a digest of all that decides the result, to be kept with it")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     hardware = read_json(args.hardware)
@@ -30,7 +31,7 @@ def main() -> None:
         numerics = devices.numerics(spec, hardware)
         trainers.append(runs.prepare(spec, 0, device, numerics, args.data).trainer)
     facts = calibration.calibrate(trainers[0], trainers[-1], args.seconds)
-    write_json(args.out, facts)
+    write_json(args.out, {"made_of": args.made_of, **facts})
     print_line(
         f"calibration {args.out.stem}: {facts['ratio']:.3f} of the reference's step "
         f"({facts['ratio_low']:.3f} to {facts['ratio_high']:.3f} in {facts['rounds']} rounds)"

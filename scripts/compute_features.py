@@ -28,6 +28,7 @@ def main() -> None:
     parser.add_argument("--data", type=Path, required=True, help="the dataset's tensors")
     parser.add_argument("--weights", type=Path, required=True, help="pretrained weights")
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
+    parser.add_argument("--made-of", help="a digest of all that decides the result, to be kept with it")
     parser.add_argument("--out", type=Path, required=True, help="the features; beside them, what they cost")
     args = parser.parse_args()
     spec = FeatureSpec.model_validate_json(args.spec)
@@ -47,6 +48,7 @@ def main() -> None:
         tensors[f"{part}_x"] = compute(base, images, pipeline, numerics, f"{spec.name}: {part} features")
         tensors[f"{part}_y"] = images.y.cpu()
     facts = {
+        "made_of": args.made_of,
         "seconds": clock.lap(),
         "params": sum(p.numel() for p in base.parameters()),
         "multiply_adds": runs.count_multiply_adds(

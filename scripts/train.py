@@ -61,6 +61,12 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
     hardware = read_json(args.hardware)
     device = devices.acquire(args.threads, spec.deterministic, hardware)
     numerics = devices.numerics(spec, hardware)
+    if (here := devices.name(device)) != hardware["measured_on"]:
+        print_line(
+            f"warning: {args.hardware} was measured on {hardware['measured_on']}, and this is {here}: "
+            "precision and layout are that one's, and no table takes runs of both; give this machine a study "
+            "of its own (--config study=NAME)"
+        )
     meter = energy.Meter(device)
     # Now, for the files may change while it trains.
     code, commit = digest.run_digest(spec.model.name), git_commit(Path(__file__).parent)

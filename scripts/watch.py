@@ -24,6 +24,7 @@ def main() -> None:
     parser.add_argument("--preset", help="the study's preset, where its folder has another name")
     parser.add_argument("--configfile", type=Path, help="the one that snakemake was given")
     args = parser.parse_args()
+    sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 has no bars
     folder = args.study or newest(Path("results"))
     if not folder.is_dir():
         raise StudyError(f"{folder}: no such folder; expected a study's, such as results/cpu")

@@ -215,12 +215,26 @@ def test_editing_an_architecture_retrains_its_runs_alone(editable: Project):
     assert "task1_tables" not in planned
 
 
+TRAINING = ("mnist_", "cifar10_", "calibrate", "features")
+
+
 def test_measuring_the_machine_anew_retrains_nothing(editable: Project):
     path = editable.folder / "scripts/trainkit/precision.py"
     path.write_text(path.read_text().replace("ROUNDS = 6", "ROUNDS = 7"))
-    planned = editable.planned()
+    assert editable.planned() == {}  # it is measured once a study, or by force
+    planned = editable.planned("--forcerun", "hardware")
     assert planned["hardware"] == planned["study_report"] == 1
-    assert not [rule for rule in planned if rule.startswith(("mnist_", "cifar10_", "calibrate", "features"))]
+    assert not [rule for rule in planned if rule.startswith(TRAINING)]
+
+
+@pytest.mark.parametrize("measured_anew", [False, True])
+def test_code_that_all_runs_and_the_measurement_share_retrains_all(editable: Project, measured_anew: bool):
+    path = editable.folder / "scripts/trainkit/device.py"
+    path.write_text(path.read_text() + "\nEDITED = True\n")
+    planned = editable.planned(*(["--forcerun", "hardware"] if measured_anew else []))
+    assert ("hardware" in planned) == measured_anew
+    assert sum(n for rule, n in planned.items() if rule.startswith(TRAINING)) > 60
+    assert planned["task1_tables"] == planned["task2_tables"] == planned["study_report"] == 1
 
 
 def test_changing_one_experiment_reruns_it_alone(editable: Project):

@@ -11,14 +11,13 @@ from pydantic import AnyHttpUrl, Field, PrivateAttr, ValidationError, model_vali
 from trainkit import lease
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
-from trainkit.spec import Budget, Experiment, RunSpec, Split, Strict, Workload
+from trainkit.spec import Budget, Experiment, RunSpec, Seeds, Split, Strict, Workload
 
 CONFIG_FILE = "config/config.yaml"
 PRESETS = ("gpu", "cpu", "smoke")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 AT, TRIAL = "-at-", "-trial-"  # in the names of what the contest makes of its methods
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 # The experiments that the report's sentences speak of by name.
 ANSWERS = (
     *("mnist-dense-baseline", "mnist-dense-improved", "mnist-convnet", "mnist-convnet-augmented"),
@@ -87,7 +86,7 @@ class FurtherBudget(Strict):
     """A further budget of the contest: every method once more, for another time."""
 
     scale: float = Field(gt=0, le=100, description="of the methods' own budget")
-    seeds: list[Seed] | None = Field(None, min_length=1, description="the method's unless given")
+    seeds: Seeds | None = Field(None, description="the method's unless given")
 
 
 class Trials(Strict):
@@ -97,7 +96,7 @@ class Trials(Strict):
         min_length=1, description="of the method's own learning rate; one trial each"
     )
     scale: float = Field(gt=0, le=1, description="of the methods' own budget, each trial")
-    seeds: list[Seed] = Field(min_length=1, description="others than the contest's")
+    seeds: Seeds = Field(description="others than the contest's")
 
 
 class Contest(Strict):
@@ -125,7 +124,7 @@ class Study(Strict):
     finished_only: bool = Field(False, description="report on the runs that are there, and begin no others")
     warm_start: bool = Field(True, description="start local jobs from a process that has PyTorch imported")
     resources: Resources = Resources()
-    seeds: list[Seed] = Field(min_length=1)
+    seeds: Seeds
     datasets: dict[Literal["mnist", "cifar10"], Dataset]
     weights: dict[Literal["efficientnet_lite0"], Weights]
     profile_images: int = Field(2000, ge=100, description="images of the input pipeline's profile")
@@ -212,6 +211,13 @@ class Study(Strict):
                 raise ValueError(
                     f"experiments.{name}.recipe.budget: is missing, and the contest is one of equal time; "
                     "add it, or give the experiment another task"
+                )
+        for name in self.of_task("2.3-budgets"):
+            control = f"{self.experiments[name].recipe.budget.reference}{AT}{name.partition(AT)[2]}"
+            if control not in self.experiments:
+                raise ValueError(
+                    f"experiments.{control}: is left out, and {name} is held against it; leave that out, "
+                    "too, or neither"
                 )
         if self.contest.trials:
             trials = set(self.contest.trials.seeds)
@@ -368,7 +374,8 @@ def load_study(
     whole = {name: seeds | _inherit(experiments, name, layers) for name in experiments}
     contestants = _contestants(whole, experiments, contest, left_out)
     _refuse_idle_nulls(layers, whole, contest)
-    merged["experiments"] = {k: v for k, v in (whole | contestants).items() if k not in left_out}
+    gone = _adjusted_in_vain(layers, whole) - contestants.keys() | left_out
+    merged["experiments"] = {k: v for k, v in (whole | contestants).items() if k not in gone}
     try:
         study = Study.model_validate(merged)
     except ValidationError as error:
@@ -499,6 +506,17 @@ def _refuse_idle_nulls(layers: list[tuple[str, dict]], experiments: dict[str, An
                 raise StudyError(
                     f"{given}: {'.'.join(keys)}.{name}: null leaves nothing out{suggest(name, names)}"
                 )
+
+
+def _adjusted_in_vain(layers: list[tuple[str, dict]], experiments: dict[str, Any]) -> set[str]:
+    """Contestants that the project's own files adjust, and the user does not.
+
+    Where the user's layer changes the contest so that they are not made, adjusting them is no mistake.
+    """
+    own = _at(layers[-1][1], "experiments") or {}
+    below = merge(layers[0][1], layers[1][1])
+    made = _contestants(experiments, {}, Contest.model_validate(below.get("contest") or {}), set())
+    return {name for name in made if name in experiments and name not in own}
 
 
 def _is_crossed(entry: dict[str, Any]) -> bool:

@@ -53,7 +53,7 @@ class Numerics:
         if self.layout in (BLOCKED, WINOGRAD) and any(p.device.type != "cpu" for p in model.parameters()):
             raise StudyError(
                 f"recipe.layout: {self.layout} is for CPUs; choose another one. Where it says auto, the "
-                "study's hardware.json was measured on a CPU: remove it, and it will be measured on this GPU"
+                "study's hardware.json was measured on a CPU: measure this GPU by --forcerun hardware"
             )
         if self.layout == SIDE_BY_SIDE:
             side_by_side.use(model)

@@ -82,7 +82,17 @@ def _meaning(source: bytes) -> tuple[str, list[str]]:
         body = getattr(node, "body", None)
         if isinstance(body, list):
             node.body = [statement for statement in body if not _is_docstring(statement)]
-    return hashlib.sha256(ast.dump(tree).encode()).hexdigest(), names
+    return hashlib.sha256(_dump(tree).encode()).hexdigest(), names
+
+
+def _dump(node: Any) -> str:
+    """A syntax tree as text, without its empty fields: Pythons differ in which of those there are."""
+    if isinstance(node, list):
+        return f"[{', '.join(map(_dump, node))}]"
+    if not isinstance(node, ast.AST):
+        return repr(node)
+    fields = [f"{key}={_dump(value)}" for key, value in ast.iter_fields(node) if value not in (None, [])]
+    return f"{type(node).__name__}({', '.join(fields)})"
 
 
 @functools.cache

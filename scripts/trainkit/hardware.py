@@ -152,6 +152,9 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
     def mhz(value: float | None) -> str:
         return missing if value is None else f"{value:.0f} MHz"
 
+    def unlimited(words: str) -> str:
+        return words if held.get("cgroup_v2", True) else "not read: there is no cgroup v2 here"
+
     rows = [("GPUs", str(len(hardware["gpus"])) if hardware["gpus"] else f"0: {hardware['gpu_note']}")]
     for index, gpu in enumerate(hardware["gpus"]):
         power = "power limit not reported"
@@ -177,10 +180,10 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
         ("Memory", f"{hardware['memory_mb'] / 1024:.1f} GiB"),
         ("Operating system", f"{hardware['system']['os']}, kernel {hardware['system']['kernel']}"),
         ("CPUs allowed by affinity", str(held["cpus_by_affinity"] or missing)),
-        ("CPUs allowed by cgroup quota", str(held["cpus_by_cgroup_quota"] or "no quota")),
+        ("CPUs allowed by cgroup quota", str(held["cpus_by_cgroup_quota"] or unlimited("no quota"))),
         (
             "Memory allowed by cgroup",
-            f"{held['memory_mb_by_cgroup']} MiB" if held["memory_mb_by_cgroup"] else "no limit",
+            f"{held['memory_mb_by_cgroup']} MiB" if held["memory_mb_by_cgroup"] else unlimited("no limit"),
         ),
     ]
     tried = ", ".join(f"{count}: {rate:.0f}" for count, rate in hardware["threads_images_per_second"].items())

@@ -8,7 +8,8 @@ from typing import Any
 def limits() -> dict[str, Any]:
     """What a process here may really use: CPUs by affinity and by quota, memory by cgroup."""
     quota, memory = None, None
-    for folder in cgroup_folders():
+    folders = cgroup_folders()
+    for folder in folders:
         match (read(folder / "cpu.max") or "max").split():
             case [amount, period] if amount != "max":
                 allowed = int(amount) / int(period)
@@ -20,6 +21,7 @@ def limits() -> dict[str, Any]:
         "cpus_by_affinity": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None,
         "cpus_by_cgroup_quota": quota,
         "memory_mb_by_cgroup": None if memory is None else memory // 2**20,
+        "cgroup_v2": bool(folders),
         "cuda_visible_devices": os.environ.get("CUDA_VISIBLE_DEVICES"),
     }
 

@@ -134,10 +134,17 @@ def package_versions() -> dict[str, str]:
 
 
 def git_commit(folder: Path) -> str:
-    """The commit, with ``-dirty`` where tracked files differ from it; ``unknown`` outside git."""
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
+    """A folder's commit, with ``-dirty`` where tracked files differ from it; ``unknown`` outside git."""
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+        tracked = _git(folder, "ls-files")  # none where another repository is around
+        said = _git(folder, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*")
     except (OSError, subprocess.TimeoutExpired):
         return "unknown"
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    return said if tracked and said else "unknown"
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    """What git says; nothing where it fails."""
+    command = ["git", "-C", str(folder), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20)
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -5,12 +5,23 @@ Declarations only: a run receives its whole spec, defaults filled in, as JSON.
 
 from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=100)]
 Factor = Annotated[float, Field(gt=0, le=10_000)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
+
+
+def _different(seeds: list[int]) -> list[int]:
+    if len(set(seeds)) != len(seeds):
+        raise ValueError(f"{seeds} names a seed twice")
+    return seeds
+
+
+Seeds = Annotated[
+    list[Annotated[int, Field(ge=0, lt=2**31)]], Field(min_length=1), AfterValidator(_different)
+]
 
 
 class Strict(BaseModel):
@@ -344,7 +355,7 @@ class Experiment(Strict):
     dataset: Literal["mnist", "cifar10"]
     model: Model
     recipe: Recipe
-    seeds: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(min_length=1)
+    seeds: Seeds
 
     @model_validator(mode="after")
     def _fits_the_dataset(self) -> Self:
@@ -367,8 +378,6 @@ class Experiment(Strict):
                 f"recipe.resize: {self.model.name} takes images of one size; "
                 f"remove it or use one of {', '.join(RESIZABLE)}"
             )
-        if len(set(self.seeds)) != len(self.seeds):
-            raise ValueError(f"seeds: {self.seeds} names a seed twice")
         return self
 
     @property

@@ -49,7 +49,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{CONVNET}.recipe.optimizer.lr", float("nan"), "got nan"),
     (f"{CONVNET}.recipe.label_smoothing", 1.0, "input should be less than 1"),
     ("seeds.0", -1, "input should be greater than or equal to 0, got -1"),
-    (f"{CONVNET}.seeds", [1, 1], "seeds: [1, 1] names a seed twice"),
+    (f"{CONVNET}.seeds", [1, 1], "[1, 1] names a seed twice"),
     (f"{RESNET}.model.depth", 21, "depth must be 18, 34 or 6n+2"),
     ("experiments.speedrun.recipe.resize.0.until", 2, "input should be less than 1, got 2"),
     (f"{SHALLOW}.recipe.resize", [{"until": 0.5, "pixels": 24}], "convnet takes images of one size"),

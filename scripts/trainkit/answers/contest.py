@@ -14,8 +14,11 @@ def equal_time(rows: Rows) -> str:
     best = rows[0]
     named = f"{quoted(best['title'])} has the highest mean, {best['test_accuracy']:.2f}%"
     compared = [row for row in rows if "p_holm" in row]
-    if best["n"] < 2 or not compared:
+    if best["n"] < 2:
         said = f"{named}, from one seed (n=1), so that no method can be called better than another."
+        return f"{said} {steps_and_seconds(rows)}"
+    if not compared:
+        said = f"{named} (n={best['n']}); no two methods have two seeds in common to be compared on."
         return f"{said} {steps_and_seconds(rows)}"
     better, worse = ([row for row in compared if beyond_chance(row) == sign] for sign in (1, -1))
     known = [row for row in compared if not isnan(row["p_holm"])] or compared
