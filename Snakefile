@@ -71,10 +71,10 @@ onsuccess:
 
 onerror:
     print(
-        f"A job failed. Its own line begins with `error:` above; results/{STUDY.study}/logs has all of them. "
-        "Where a job was Killed without such a line, the kernel did it, most often for want of memory. "
-        "Nothing is lost: the same command goes on from here. With finished_only=true after --config "
-        "it makes a report of the runs that are there.",
+        "Stopped before the end. Nothing is lost: the same command goes on from here. If a job failed, its own "
+        f"line begins with `error:` above, and results/{STUDY.study}/logs has it (of data: {STUDY.data_folder}/logs); "
+        "where one was Killed without such a line, the kernel did it, most often for want of memory. "
+        "With finished_only=true after --config it makes a report of the runs that are there.",
         file=sys.stderr,
     )
 

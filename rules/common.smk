@@ -18,7 +18,8 @@ os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.ge
 os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import warm
-from trainkit.config import load_study
+from trainkit import models
+from trainkit.config import load_study, read_yaml
 from trainkit.digest import code_digest, digest_of, run_digest
 from trainkit.errors import StudyError
 from trainkit.files import read_json, sha256_of_file, write_json
@@ -26,7 +27,12 @@ from trainkit.lease import share
 from trainkit.record import identity, read_record
 from trainkit.spec import IN_ALL, FeatureSpec
 
+if workflow.resource_settings.cores == 0:
+    sys.exit("error: --cores 0: no job could ever run; say --cores all")
+
 try:
+    for path in workflow.overwrite_configfiles:  # Snakemake takes the last of two equal keys, and says nothing
+        read_yaml(Path(path), os.path.relpath(path))
     STUDY = load_study(
         ROOT,
         config,
@@ -43,6 +49,9 @@ if workflow.is_main_process:
         Path(".snakemake/alive.lock"),
         clear=lambda: [stale.unlink(missing_ok=True) for stale in Path(".snakemake/locks").glob("*.lock")],
     )
+
+if unknown := {e.model.name for e in STUDY.experiments.values()} - models.architectures():
+    sys.exit(f"error: scripts/trainkit/models/{min(unknown)}.py: no such file, and config names that model; add it")
 
 SPECS = {name: STUDY.run_spec(name) for name in STUDY.experiments}
 MOST_SEEDS = max(len(experiment.seeds) for experiment in STUDY.experiments.values())

@@ -1,6 +1,7 @@
 """The study's configuration: config.yaml, a preset over it, the command line over both."""
 
 import difflib
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -11,13 +12,13 @@ from pydantic import AnyHttpUrl, Field, PrivateAttr, ValidationError, model_vali
 from trainkit import lease
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
-from trainkit.spec import Budget, Experiment, RunSpec, Seeds, Split, Strict, Workload
+from trainkit.spec import AT, TRIAL, Budget, Experiment, RunSpec, Seeds, Split, Strict, Workload
 
 CONFIG_FILE = "config/config.yaml"
 PRESETS = ("gpu", "cpu", "smoke")
+EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
-AT, TRIAL = "-at-", "-trial-"  # in the names of what the contest makes of its methods
 # The experiments that the report's sentences speak of by name.
 ANSWERS = (
     *("mnist-dense-baseline", "mnist-dense-improved", "mnist-convnet", "mnist-convnet-augmented"),
@@ -25,7 +26,8 @@ ANSWERS = (
     *("cifar10-shallow", "cifar10-resnet", "cifar10-resnet-constant", "cifar10-fast-constant"),
     *("cifar10-convnextv2", "cifar10-equal-resnet", "cifar10-equal-params-convnextv2"),
 )
-Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$")]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Source(Strict):
@@ -352,6 +354,7 @@ def load_study(
     spelled = {"true": True, "false": False}
     layers.append((given, {key: spelled.get(str(value), value) for key, value in overrides.items()}))
 
+    layers = [(origin, _numbers(layer, top=True)) for origin, layer in layers]
     merged: dict[str, Any] = {"study": preset}
     left_out: set[str] = set()  # by a null over them; others may still be `like` them
     for origin, layer in layers:
@@ -365,7 +368,8 @@ def load_study(
     merged["study"] = preset if merged["study"] is None else str(merged["study"])
     experiments = merged.get("experiments")
     if not isinstance(experiments, dict) or not experiments:
-        raise StudyError(f"{CONFIG_FILE}: experiments: expected a table of experiments, got {experiments!r}")
+        origin = _origin(["experiments"], layers)
+        raise StudyError(f"{origin}: experiments: expected a table of experiments, got {experiments!r}")
     try:
         contest = Contest.model_validate(merged.get("contest") or {})
     except ValidationError as error:
@@ -374,6 +378,7 @@ def load_study(
     whole = {name: seeds | _inherit(experiments, name, layers) for name in experiments}
     contestants = _contestants(whole, experiments, contest, left_out)
     _refuse_idle_nulls(layers, whole, contest)
+    _refuse_unknown_names(layers, whole, contestants)
     gone = _adjusted_in_vain(layers, whole) - contestants.keys() | left_out
     merged["experiments"] = {k: v for k, v in (whole | contestants).items() if k not in gone}
     try:
@@ -519,6 +524,33 @@ def _adjusted_in_vain(layers: list[tuple[str, dict]], experiments: dict[str, Any
     return {name for name in made if name in experiments and name not in own}
 
 
+def _refuse_unknown_names(
+    layers: list[tuple[str, dict]], experiments: dict[str, Any], contestants: dict[str, Any]
+) -> None:
+    """Raise `StudyError` for an entry of the user's that changes an experiment which is not there."""
+    given, own = layers[-1]
+    known = experiments | contestants
+    for name, entry in (_at(own, "experiments") or {}).items():
+        if isinstance(entry, dict) and "task" not in known[name]:
+            near = suggest(name, known.keys() - {name}, also=False)
+            raise StudyError(
+                f"{given}: experiments.{name}: there is no such experiment to change{near}. "
+                "A new one needs `like`, or `task` and all else"
+            )
+
+
+def _numbers(value: Any, top: bool = False) -> Any:
+    """Rates as people write them, ``1e-3``, as numbers: YAML 1.1 reads them as text without a point.
+
+    At the ``top``, where no rates are, text stays as it is.
+    """
+    if isinstance(value, dict):
+        return {k: each if top and isinstance(each, str) else _numbers(each) for k, each in value.items()}
+    if isinstance(value, list):
+        return [_numbers(each) for each in value]
+    return float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
+
+
 def _is_crossed(entry: dict[str, Any]) -> bool:
     """Whether a method has slow weights itself."""
     return bool(_at(entry, "recipe", "averaging") or _at(entry, "recipe", "optimizer", "lookahead"))
@@ -531,11 +563,12 @@ def _at(value: Any, *keys: str) -> Any:
     return value
 
 
-def suggest(word: str, known: Any) -> str:
-    """``; did you mean ...?`` or what there is, when nothing is near."""
+def suggest(word: str, known: Any, also: bool = True) -> str:
+    """``; did you mean ...?`` or, ``also``, what there is, when nothing is near."""
     words = [str(each) for each in known]
     near = difflib.get_close_matches(word, words, n=1)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(words)}"
+    rest = f"; known: {', '.join(words)}" if also else ""
+    return f"; did you mean {near[0]!r}?" if near else rest
 
 
 def _explain(error: ValidationError, layers: list[tuple[str, dict]], below: tuple[str, ...] = ()) -> str:
@@ -552,11 +585,25 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict]], below: tupl
     # A mistake in how entries go together names its key itself.
     names_itself = first["msg"].removeprefix("Value error, ").partition(":")[0].split(".")
     origin = _origin(path or names_itself, layers)
-    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    # What others take from an experiment by `like` is one mistake.
+    distinct = {
+        (str(e["loc"][2:] if e["loc"][:1] == ("experiments",) else e["loc"]), e["msg"]) for e in errors
+    }
+    more = f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else ""
     if first["type"] == "extra_forbidden":
         message = f"unknown key{suggest(str(path[-1]), _siblings(path))}"
     elif first["type"] == "missing":
         message = "is missing; add it"
+    elif first["type"] == "union_tag_invalid":
+        known = first["ctx"]["expected_tags"].replace("'", "").split(", ")
+        tag = first["ctx"]["tag"]
+        message = f"expected one of {', '.join(known)}, got {tag!r}{suggest(tag, known, also=False)}"
+    elif first["type"] == "too_short":
+        message = "expected at least one, got none"
+    elif first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == NAME:
+        message = (
+            f"expected letters, digits, . _ and -, at most 64, no blank or slash, got {first['input']!r:.80}"
+        )
     else:
         message = first["msg"].removeprefix("Value error, ")
         message = message[0].lower() + message[1:]

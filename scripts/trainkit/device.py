@@ -196,10 +196,16 @@ def family(model: Model) -> str:
     """Which of the stand-ins in ``precision.py`` tells what is fastest for a network."""
     module = models.module(model.name)
     wide = hasattr(module, "widest") and module.widest(model) >= WIDE_FROM
-    return WIDE if wide else module.FAMILY
+    return WIDE if wide else getattr(module, "FAMILY", "none")
 
 
 def of_family(name: str, hardware: dict[str, Any], use: str = "training") -> Numerics:
+    """Raises `StudyError` where the capture measured no such family."""
+    if name not in hardware["precision"]:
+        known = ", ".join(hardware["precision"])
+        raise StudyError(
+            f"FAMILY of the network's file in scripts/trainkit/models: expected {known}, got {name!r}"
+        )
     found = hardware["precision"][name][use]
     return Numerics(found["choice"], found["layout"])
 

@@ -343,6 +343,7 @@ Task = Literal[
     "1.1", "1.1-parts", "1.2", "1.3", "1.3-parts", "1.4", "1.5-more", "2.1.2", "2.1.3",
     "2.2", "2.2-whole", "2.3-trials", "2.3-budgets", "3", "3-more", "extra", "speedrun", "ablation",
 ]  # fmt: skip
+AT, TRIAL = "-at-", "-trial-"  # in the names of what the contest makes of its methods
 # What the default target makes; the rest is made on demand.
 IN_ALL = tuple(task for task in get_args(Task) if task not in ("speedrun", "ablation"))
 

@@ -297,12 +297,64 @@ def test_no_two_experiments_of_a_task_are_the_same(study):
             },
             "experiments.cifar10-airbench.recipe.budget.reference: speedrun-tta resizes its images",
         ),
+        (
+            {"experiments": {"cifar10-resnett": {"recipe": {"epochs": 3}}}},
+            "--config: experiments.cifar10-resnett: there is no such experiment to change; did you mean "
+            "'cifar10-resnet'?",
+        ),
+        (
+            {"experiments": {"recipe": {"epochs": 3}}},
+            "--config: experiments.recipe: there is no such experiment to change",
+        ),
+        (
+            {"experiments": {"cifar10-fast-constant-at-triple": None}},
+            "experiments.cifar10-fast-constant-at-triple: is left out, and cifar10-fast-",
+        ),
+        ({"seeds": [0, 0]}, "--config: seeds: [0, 0] names a seed twice"),
+        ({"experiments": ["mnist-convnet"]}, "--config: experiments: expected a table of experiments"),
+        ({"study": "my/study"}, "--config: study: expected letters, digits, . _ and -, at most 64"),
+        (
+            {"experiments": {"mnist-convnet": {"model": {"name": "convnett"}}}},
+            "--config: experiments.mnist-convnet.model: expected one of dense, convnet, resnet, "
+            "efficientnet_lite0, convnextv2, repvgg, fasternet, airbench, got 'convnett'; did you mean "
+            "'convnet'?",
+        ),
     ],
 )
 def test_what_would_do_nothing_or_break_off_later_is_refused_at_once(root, over, said):
     with pytest.raises(StudyError) as error:
         load_study(root, {"preset": "cpu"} | over)
     assert said in str(error.value)
+
+
+def test_rates_may_be_written_without_a_point(root):
+    over = {"experiments": {"mnist-convnet": {"recipe": {"optimizer": {"lr": "1e-3"}}}}}
+    study = load_study(root, {"preset": "cpu", "study": "1e3"} | over)
+    assert study.experiments["mnist-convnet"].recipe.optimizer.lr == 0.001
+    assert study.study == "1e3"
+
+
+@pytest.mark.parametrize("preset", ["smoke", "cpu", "gpu"])
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"contest": {"crossed": {"lookahead": None}}},
+        {"experiments": {"cifar10-fast-linear": None}},
+        {"contest": {"budgets": {"triple": None}}},
+    ],
+)
+def test_what_a_preset_adjusts_may_be_left_out_of_the_contest(root, preset, over):
+    whole = load_study(root, {"preset": preset}).experiments
+    fewer = load_study(root, {"preset": preset} | over).experiments
+    assert fewer.keys() < whole.keys()
+    assert all(fewer[name] == whole[name] for name in fewer)
+
+
+def test_one_mistake_is_not_counted_for_those_that_inherit_it(root):
+    with pytest.raises(StudyError) as error:
+        load_study(root, {"preset": "cpu", "experiments": {"cifar10-resnet": {"recipe": {"batchsize": 5}}}})
+    assert "cifar10-resnet.recipe.batchsize: unknown key; did you mean 'batch_size'?" in str(error.value)
+    assert "more" not in str(error.value)
 
 
 @pytest.mark.parametrize("preset", ["smoke", "cpu", "gpu"])

@@ -351,6 +351,12 @@ def test_only_comparisons_that_were_tested_are_counted(write_contest):
     assert "comparisons" not in said
 
 
+def test_a_method_that_nothing_is_paired_with_is_not_said_to_have_one_seed(write_contest):
+    said = answers.equal_time(tables.equal_time(write_contest({CONTROL: [0.50, 0.52]})))
+    assert "(n=2); no two methods have two seeds in common to be compared on" in said
+    assert "one seed" not in said
+
+
 def test_one_seed_is_said_to_be_one(write_contest):
     assert "from one seed (n=1)" in answers.equal_time(
         tables.equal_time(write_contest({CONTROL: [0.5], LINEAR: [0.6]}))

@@ -188,3 +188,14 @@ def test_where_nothing_can_be_kept_digests_are_the_same(scripts):
         shutil.rmtree(folder)
         folder.write_text("no folder")
     assert run_digest("dense") == before
+
+
+def test_a_field_that_only_some_pythons_have_does_not_count():
+    tree = digest.ast.parse("def f(a): pass")
+    before = digest._dump(tree)
+    function = tree.body[0]
+    function.type_params = []  # since Python 3.12
+    assert digest._dump(tree) == before
+    function.decorator_list = [digest.ast.Name("a")]
+    assert digest._dump(tree) != before
+    assert digest._dump(digest.ast.Constant(None)) != digest._dump(digest.ast.Constant(0))

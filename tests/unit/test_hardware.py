@@ -93,6 +93,9 @@ def test_what_a_machine_does_not_report_is_said_in_words():
     assert rows["GPUs"] == "0: no GPU: NVML says nothing"
     assert rows["CPUs allowed by cgroup quota"] == "no quota"
     assert rows["Memory allowed by cgroup"] == "no limit"
+    machine = bare()
+    rows = dict(hardware.table(machine | {"limits": machine["limits"] | {"cgroup_v2": False}}))
+    assert rows["Memory allowed by cgroup"] == "not read: there is no cgroup v2 here"
     assert rows["CPU instruction sets"] == "none of those that matter here"
 
 

@@ -1,11 +1,13 @@
 """Records as a study reads them: whole, of one machine, or refused."""
 
 import json
+import re
+import subprocess
 
 import pytest
 
 from trainkit.errors import StudyError
-from trainkit.record import SCHEMA_VERSION, identity, read_record
+from trainkit.record import SCHEMA_VERSION, git_commit, identity, read_record
 from trainkit.results import Results
 
 
@@ -89,3 +91,21 @@ def test_a_record_that_was_not_asked_for_is_refused(write_run):
     path = write_run("mnist-convnet")
     with pytest.raises(StudyError, match="not asked for"):
         Results([path], {})
+
+
+def test_the_commit_is_of_the_folder_and_not_of_a_repository_around_it(tmp_path):
+    def git(*arguments):
+        subprocess.run(["git", "-C", str(tmp_path), *arguments], check=True, capture_output=True)
+
+    inner = tmp_path / "unpacked"
+    inner.mkdir()
+    assert git_commit(inner) == "unknown"
+    git("init")
+    (tmp_path / "a").write_text("a")
+    git("add", "a")
+    git("-c", "user.name=n", "-c", "user.email=e", "commit", "-m", "m")
+    (inner / "b").write_text("b")
+    assert git_commit(inner) == "unknown"
+    assert re.fullmatch("[0-9a-f]{40}", git_commit(tmp_path))
+    (tmp_path / "a").write_text("b")
+    assert git_commit(tmp_path).endswith("-dirty")

@@ -4,6 +4,7 @@ To add one: its file here, its options in ``spec.py``, an experiment in ``config
 """
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ def module(name: str) -> "ModuleType":
     or not. ``BLOCKED`` it has, and true, if its feature maps can stay in oneDNN's blocks (``blocked.py``).
     """
     return importlib.import_module(f"trainkit.models.{name}")
+
+
+def architectures() -> set[str]:
+    """The names of the networks that have a file here."""
+    return {path.stem for path in Path(__file__).parent.glob("[!_]*.py")}
 
 
 def build(options: "Model", shape: tuple[int, int, int], classes: int) -> "nn.Module":

@@ -11,6 +11,7 @@ from trainkit.comparison import changes
 from trainkit.digest import digest_of
 from trainkit.record import RunRecord
 from trainkit.results import MissingRunsError, Results, Rows, against, correct, summary
+from trainkit.spec import AT
 from trainkit.tuning import best_rate
 
 APART = {"name", "title", "seeds", "tuned_by"}  # of a spec: what a run is called, and how it was tuned
@@ -83,7 +84,7 @@ def by_budget(results: Results) -> dict[str, list[str]]:
     """The contestants of each budget, by its name, from the shortest to the longest."""
     labels: dict[str, list[str]] = {}
     for name in results.some_of_task("2.2", "2.3-budgets"):
-        labels.setdefault(name.partition("-at-")[2], []).append(name)
+        labels.setdefault(name.partition(AT)[2], []).append(name)
     return dict(sorted(labels.items(), key=lambda each: _budget(results, each[1][0])["epochs"]))
 
 
@@ -94,7 +95,7 @@ def budget_name(label: str) -> str:
 
 def method_of(name: str) -> str:
     """The method that a contestant is, at whatever budget."""
-    return name.partition("-at-")[0]
+    return name.partition(AT)[0]
 
 
 def control_of(results: Results, names: list[str]) -> str | None:
