@@ -598,7 +598,7 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict]], below: tupl
         known = first["ctx"]["expected_tags"].replace("'", "").split(", ")
         tag = first["ctx"]["tag"]
         message = f"expected one of {', '.join(known)}, got {tag!r}{suggest(tag, known, also=False)}"
-    elif first["type"] == "too_short":
+    elif first["type"] == "too_short" and first["ctx"]["min_length"] == 1:
         message = "expected at least one, got none"
     elif first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == NAME:
         message = (

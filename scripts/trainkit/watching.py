@@ -138,7 +138,7 @@ def sparkline(values: list[float], width: int = 24) -> str:
 
 def newest(results: Path) -> Path:
     """The study in which something was written last. Raises `StudyError` where there is none."""
-    studies = [path for path in results.glob("*") if (path / "logs").is_dir()]
+    studies = [path for path in results.glob("*") if _last_written(path)]
     if not studies:
         raise StudyError(f"{results}: no study is there to watch; start one with make run, or set STUDY")
     return max(studies, key=_last_written)
@@ -146,7 +146,7 @@ def newest(results: Path) -> Path:
 
 def _last_written(study: Path) -> float:
     times = []
-    for path in (*study.glob("runs/*/*"), *study.glob(f"runs/*/*/{FILE}"), study / "logs"):
+    for path in (*study.glob("runs/*/*"), *study.glob(f"runs/*/*/{FILE}"), study / "runs", study / "logs"):
         with contextlib.suppress(OSError):  # it may go at any time
             times.append(path.stat().st_mtime)
     return max(times, default=0.0)

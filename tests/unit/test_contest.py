@@ -102,7 +102,7 @@ def test_what_the_contest_makes_can_be_overlaid_or_left_out_by_its_name(root):
     ("contest", "said"),
     [
         ({"trials": {"seeds": [0]}}, "contest.trials.seeds: 0 is a seed of"),
-        ({"trials": {"factors": []}}, "contest.trials.factors: list should have at least 1 item"),
+        ({"trials": {"factors": []}}, "contest.trials.factors: expected at least one, got none"),
         ({"trials": {"scale": 2.0}}, "contest.trials.scale: input should be less than or equal to 1"),
         (
             {"budgets": {"triple": {"scale": 0}}},
