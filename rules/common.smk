@@ -9,7 +9,9 @@ from pathlib import Path
 
 ROOT = Path(workflow.basedir)
 if Path.cwd().resolve() != ROOT.resolve():
-    sys.exit(f"error: run snakemake in {ROOT} itself (without -s, -d or module): programs and results lie there")
+    sys.exit(
+        f"error: run snakemake in {ROOT} itself (without -s, -d or module): programs and results lie there"
+    )
 sys.path.insert(0, str(ROOT / "scripts"))
 # The rules' programs run in the environment that runs Snakemake, unless conda provides one.
 os.environ.update(PATH=os.pathsep.join([str(Path(sys.executable).parent), *os.get_exec_path()]))
@@ -31,7 +33,9 @@ if workflow.resource_settings.cores == 0:
     sys.exit("error: --cores 0: no job could ever run; say --cores all")
 
 try:
-    for path in workflow.overwrite_configfiles:  # Snakemake takes the last of two equal keys, and says nothing
+    for (
+        path
+    ) in workflow.overwrite_configfiles:  # Snakemake takes the last of two equal keys, and says nothing
         read_yaml(Path(path), os.path.relpath(path))
     STUDY = load_study(
         ROOT,
@@ -51,7 +55,9 @@ if workflow.is_main_process:
     )
 
 if unknown := {e.model.name for e in STUDY.experiments.values()} - models.architectures():
-    sys.exit(f"error: scripts/trainkit/models/{min(unknown)}.py: no such file, and config names that model; add it")
+    sys.exit(
+        f"error: scripts/trainkit/models/{min(unknown)}.py: no such file, and config names that model; add it"
+    )
 
 SPECS = {name: STUDY.run_spec(name) for name in STUDY.experiments}
 MOST_SEEDS = max(len(experiment.seeds) for experiment in STUDY.experiments.values())

@@ -272,7 +272,10 @@ def test_a_mistake_in_a_preset_names_the_preset(tmp_path, content):
     [
         ({"preset": "gpuu"}, "--config: preset: expected .*, got 'gpuu'; did you mean 'gpu'[?]"),
         ({"preset": 3}, "--config: preset: expected .* got 3"),
-        ({"study": "../elsewhere"}, "--config: study: expected letters, digits, . _ and -, .* got '../elsewhere'"),
+        (
+            {"study": "../elsewhere"},
+            "--config: study: expected letters, digits, . _ and -, .* got '../elsewhere'",
+        ),
         ({"study": "a/b"}, "--config: study: expected letters, digits, . _ and -, .* got 'a/b'"),
         ({"study": ""}, "--config: study: expected letters, digits, . _ and -, .*"),
         ({"studdy": "x"}, "--config: studdy: unknown key; did you mean 'study'[?]"),
