@@ -299,7 +299,7 @@ class Study(Strict):
         optimizer = recipe.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
         length = (recipe.budget and recipe.budget.reference, recipe.batch_size, recipe.train_images)
         kind = (recipe.averaging, recipe.augment, recipe.precision, recipe.layout, recipe.compile)
-        return (experiment.dataset, experiment.model, optimizer, length, kind)
+        return (experiment.dataset, experiment.model, optimizer, length, kind, recipe.precise_bn)
 
 
 # -- Loading -------------------------------------------------------------------------------

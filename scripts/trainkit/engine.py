@@ -108,6 +108,7 @@ class Trainer:
         self.forward = torch.compile(self.model, dynamic=False) if recipe.compile else self.model
         self.optimizer = optim.build(recipe.optimizer, self.model, getattr(torch, numerics.precision))
         self.slow = optim.slow(recipe, self.optimizer)
+        self._finishes = bool(self.slow or recipe.precise_bn)  # something comes after the last step
         self.batch_size = min(recipe.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
         self._mirrored: Tensor | None = None  # (N,) bool: which training images lie mirrored
@@ -188,7 +189,7 @@ class Trainer:
             for pixels in (*dict.fromkeys(resize.pixels for resize in self.recipe.resize), None):
                 self.pixels = pixels
                 self.loss(batch)[0].backward()
-            if self.slow and self._norms():
+            if self._finishes and self._norms():
                 with torch.no_grad():
                     self.loss(batch, compiled=False)  # as `finish` will
         except Exception as error:
@@ -330,7 +331,7 @@ class Trainer:
             if self._plateau:
                 at.converged = self._plateau.update(val.loss)
         val_loss, val_accuracy = at.history[-1]["val_loss"], at.history[-1]["val_accuracy"]
-        if self.slow and at.done < steps:  # stopped early, so that `finish` has not been called yet
+        if self._finishes and at.done < steps:  # stopped early, so that `finish` has not been called yet
             self._finish_once(steps)
             self.seconds.train += clock.lap()
             val = self.evaluate(self.splits.val)
@@ -373,14 +374,15 @@ class Trainer:
             self.at.finished = True
 
     def finish(self) -> None:
-        """The slow weights' end: take them, and measure BatchNorm's statistics for them.
+        """Take the slow weights, if there are some, and measure BatchNorm's statistics for the last weights.
 
-        Nothing without Lookahead or averaging. It is part of training, and of an equal-time budget.
+        The running ones lag behind weights that still move, and are those of the fast ones (PreciseBN: Wu and
+        Johnson 2021, arXiv 2105.07576, section 3). Nothing unless the recipe asks for one of the two. It is
+        part of training, and of an equal-time budget.
         """
-        if not self.slow:
-            return
-        self.slow.synchronize()
-        norms = self._norms()
+        if self.slow:
+            self.slow.synchronize()
+        norms = self._norms() if self._finishes else []
         if not norms:
             return
         momenta = [norm.momentum for norm in norms]

@@ -290,6 +290,10 @@ class Recipe(Strict):
     schedule: Schedule = Schedule()
     augment: Augment = Augment()
     averaging: Averaging | None = Field(None, description="the modern rival of Lookahead")
+    precise_bn: bool = Field(
+        False,
+        description="measure BatchNorm's statistics anew for the last weights (as slow weights always do)",
+    )
     label_smoothing: float = Field(0.0, ge=0, lt=1)
     resize: list[Resize] = Field([], description="progressive resizing: from the start to the end")
     test_time_augmentation: bool = Field(

@@ -322,15 +322,25 @@ def test_within_a_run_lookahead_validates_its_slow_weights():
     assert history[1]["val_loss"] != pytest.approx(untrained)
 
 
-def test_after_lookahead_the_norms_statistics_are_those_of_the_slow_weights():
-    ahead = recipe(optimizer={"lr": 0.3, "lookahead": {"k": 2, "alpha": 0.2}}, batch_size=30)
+@pytest.mark.parametrize("end", [{"lookahead": {"k": 2, "alpha": 0.2}}, {"precise_bn": True}, {}])
+def test_the_norms_statistics_are_measured_for_the_last_weights_where_the_recipe_says_so(end):
+    lookahead = {key: value for key, value in end.items() if key == "lookahead"}
+    options = {"precise_bn": end.get("precise_bn", False), "batch_size": 30}
+    ahead = recipe(optimizer={"lr": 0.3, **lookahead}, **options)
     subject, _ = fit(8, ahead, model=CONVNET.model_copy(update={"dropout": 0.0}))
     norm = next(m for m in subject.model.modules() if isinstance(m, torch.nn.BatchNorm2d))
     seen: list[torch.Tensor] = []
     norm.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
     subject.evaluate(subject.splits.train)
-    assert torch.allclose(norm.running_mean, seen[0].mean((0, 2, 3)), atol=1e-4)
+    assert torch.allclose(norm.running_mean, seen[0].mean((0, 2, 3)), atol=1e-4) == bool(end)
     assert norm.momentum == 0.1
+
+
+def test_measuring_the_norms_anew_changes_no_weight():
+    plain, precise = (fit(8, recipe(precise_bn=precise))[0] for precise in (False, True))
+    parameters = [torch.cat([p.flatten() for p in each.model.parameters()]) for each in (plain, precise)]
+    assert torch.equal(*parameters)
+    assert not torch.equal(weights(plain), weights(precise))
 
 
 def test_lookahead_that_converges_saves_the_weights_it_was_judged_by():

@@ -20,6 +20,8 @@ def in_words(run: RunRecord) -> str:
         parts.append("Lookahead")
     if recipe.get("averaging"):
         parts.append(f"weights averaged ({recipe['averaging']['name']})")
+    if recipe.get("precise_bn"):
+        parts.append("BatchNorm's statistics measured anew at the end")
     augment = recipe.get("augment", {})
     changes = [
         *(["flips"] if augment.get("flip") else []),
