@@ -21,7 +21,7 @@ class RunSeconds(BaseModel):
     Those of a training that was killed and went on add up, but for what came after its last
     checkpoint. ``evaluate_tta`` is what the second test, with test-time augmentation, cost;
     ``checkpoint`` what writing checkpoints did. ``features`` is what computing a frozen base's
-    features cost, once for all seeds; it is not part of ``total``.
+    features of the training images cost, once for all seeds; it is not part of ``total``.
     """
 
     load: float

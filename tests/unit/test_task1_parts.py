@@ -195,20 +195,21 @@ def test_a_comparison_says_its_p_and_what_it_was_corrected_for(study):
 
 
 def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
-    def said(seconds: float) -> str:
+    def said(seconds: float, steps: int) -> str:
         return answers.equal_seconds(
             study(
                 {
                     f"a{seconds}": ("1.4", [0.5], TUNED, {"train_seconds": seconds}),
-                    f"b{seconds}": ("1.4", [0.5], TUNED, {"train_seconds": 10.0}),
+                    f"b{seconds}": ("1.4", [0.5], TUNED, {"train_seconds": 10.0, "steps": steps}),
                 },
             ),
             f"a{seconds}",
             f"b{seconds}",
         )
 
-    assert said(10.2).endswith("(+2.0%), equal to within 3%")
-    assert said(10.5).endswith("(+5.0%), so that this is not quite a comparison at equal time")
+    assert said(10.2, 70).endswith("(+2.0%), equal to within 3%")
+    assert said(10.5, 70).endswith("(+5.0%), so that this is not quite a comparison at equal time")
+    assert "(+5.0%), for equal work: the same steps of the same network" in said(10.5, 20)
 
 
 @pytest.mark.parametrize(

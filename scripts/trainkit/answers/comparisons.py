@@ -113,10 +113,15 @@ def p_value(p: float) -> str:
 
 
 def equal_seconds(results: Results, a: str, b: str) -> str:
-    """Whether two experiments took equal training time, to 3%."""
+    """Whether two experiments took equal training time, to 3%, or did equal work."""
     one, other = results.mean(a, "seconds.train"), results.mean(b, "seconds.train")
+    works = [
+        (run.steps, run.batch_size, run.params_trainable) for run in (results.first(a), results.first(b))
+    ]
     flag = "equal to within 3%"
-    if abs(one / other - 1) > 0.03:
+    if abs(one / other - 1) > 0.03 and works[0] == works[1]:
+        flag = "for equal work: the same steps of the same network, at what speed the machine then had"
+    elif abs(one / other - 1) > 0.03:
         flag = "so that this is not quite a comparison at equal time"
     return f"{one:.1f} s of training against {other:.1f} s ({100 * (one / other - 1):+.1f}%), {flag}"
 

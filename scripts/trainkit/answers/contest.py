@@ -51,7 +51,7 @@ def _ahead_of(rows: Rows) -> str:
         return ""
     behind = [row for row in others if row["p_behind_first"] < LEVEL]
     rest = [row for row in others if row not in behind]
-    corrected = f"corrected for all {rows[0]['pairs_of_all']} pairs"
+    corrected = f"corrected for all {rows[0]['pairs_of_all']} pairs of methods"
     if not rest:
         behind_it = ", ".join(quoted(row["title"]) for row in behind)
         return f"It is found better than {behind_it} ({corrected})."
@@ -148,12 +148,16 @@ def tuning(results: Results) -> str:
     if not rows:
         return "The learning rates are those of the configuration; nothing was tuned."
     each = len(rows) / len({row["experiment"] for row in rows})
+    count = len({row["seed"] for row in rows})
+    seeds = "one seed" if count == 1 else f"{count} seeds"
+    length = rows[0]["epochs"] / results.mean(rows[0]["experiment"], "epochs")
     spent = sum(row["train_seconds"] for row in rows)
     own = sum(sum(results.values(name, "seconds.train")) for name in results.of_task("2.2"))
     diverged = sum(row["diverged"] for row in rows)
     return (
-        f"Each method had {each:.0f} trials of its learning rate, {len(rows)} in all, judged on validation "
-        f"images; they took {spent:.0f} s of training, {spent / own:.2f} times what the contest at B took."
+        f"Each method had {each:.0f} trials of its learning rate, {len(rows)} in all, of {length:.2g} times "
+        f"the contest's steps and from {seeds}, judged on validation images; they took "
+        f"{spent:.0f} s of training, {spent / own:.2f} times what the contest at B took."
         + (f" {diverged} of them diverged." if diverged else "")
     )
 

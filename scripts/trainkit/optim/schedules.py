@@ -60,7 +60,10 @@ def _within_cycle(z: float, cycles: int, growth: float) -> float:
 
 
 def _one_cycle(z: float, warmup: float) -> float:
-    """PyTorch's OneCycleLR with its defaults: from 1/25 to 1 to 1/250000, along cosines."""
+    """PyTorch's OneCycleLR by its defaults but for the warm-up: from 1/25 to 1 to 1/250000, along cosines.
+
+    Momentum is not cycled.
+    """
     start, end = 1 / 25, 1 / 25e4
     if z < warmup:
         return start + (1 - start) * (1 - math.cos(math.pi * z / warmup)) / 2

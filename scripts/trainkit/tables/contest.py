@@ -151,7 +151,8 @@ def _at_one_budget(results: Results, names: list[str]) -> Rows:
     ]
     smallest = 100 * stats.detectable(found, len(found)) if found else float("nan")
     rows.sort(key=lambda row: -row["test_accuracy"])
-    behind, pairs = _behind_the_first(results, [row["experiment"] for row in rows])
+    methods = [row["experiment"] for row in rows if row["experiment"] != control]
+    behind, pairs = _behind_the_first(results, methods if rows[0]["experiment"] != control else [])
     for row in rows:
         row["smallest_detectable"] = smallest
         row["p_behind_first"], row["pairs_of_all"] = behind.get(row["experiment"], float("nan")), pairs
@@ -160,9 +161,10 @@ def _at_one_budget(results: Results, names: list[str]) -> Rows:
 
 
 def _behind_the_first(results: Results, names: list[str]) -> tuple[dict[str, float], int]:
-    """p-values of the first of these against each other one, corrected for all pairs, and how many they are.
+    """p-values of the first of these methods against each other one, corrected for all pairs, and how many.
 
-    For all that share seeds enough to be tested, since it is the results that say which is the first.
+    For all that share seeds enough to be tested, since it is the results that say which is the first. The
+    control is none of them: comparisons with it are another question, corrected among themselves.
     """
     found = {pair: results.difference(*pair) for pair in combinations(names, 2)}
     corrected = stats.holm([float("nan") if d is None else d.p for d in found.values()])
