@@ -358,3 +358,14 @@ def test_a_mistake_ends_in_one_line(smoke: Project, option: str, expected: str):
     assert "--config" in errors[0]
     assert expected in errors[0]
     assert "Traceback" not in printed
+
+
+def test_a_call_that_could_never_do_anything_ends_at_once(smoke: Project, tmp_path: Path):
+    assert "error: --cores 0: no job could ever run" in smoke.snakemake("--cores", "0", ok=False)
+    own = tmp_path / "my.yaml"
+    own.write_text("preset: smoke\npreset: cpu\n")
+    printed = smoke.snakemake("-n", "--configfile", str(own), ok=False)
+    assert "my.yaml, line 2: the key 'preset' is given twice" in printed
+    elsewhere = Project(tmp_path)
+    printed = elsewhere.snakemake("-n", "-s", str(smoke.folder / "Snakefile"), ok=False)
+    assert f"error: run snakemake in {smoke.folder} itself" in printed
