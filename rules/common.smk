@@ -21,10 +21,11 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import warm
 from trainkit import models
-from trainkit.config import load_study, read_yaml
+from trainkit.config import load_study
 from trainkit.digest import code_digest, digest_of, run_digest
 from trainkit.errors import StudyError
 from trainkit.files import read_json, sha256_of_file, write_json
+from trainkit.layers import read_yaml
 from trainkit.lease import share
 from trainkit.record import identity, read_record
 from trainkit.spec import IN_ALL, FeatureSpec
@@ -33,9 +34,8 @@ if workflow.resource_settings.cores == 0:
     sys.exit("error: --cores 0: no job could ever run; say --cores all")
 
 try:
-    for (
-        path
-    ) in workflow.overwrite_configfiles:  # Snakemake takes the last of two equal keys, and says nothing
+    # Of two equal keys Snakemake takes the last one, and says nothing.
+    for path in workflow.overwrite_configfiles:
         read_yaml(Path(path), os.path.relpath(path))
     STUDY = load_study(
         ROOT,

@@ -7,8 +7,8 @@ import time
 from datetime import datetime, timedelta
 from pathlib import Path
 
-from trainkit.config import read_yaml
 from trainkit.errors import StudyError, run_program
+from trainkit.layers import read_yaml
 from trainkit.watching import Running, Watch, configuration, estimate, newest, sparkline
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -1,22 +1,32 @@
 """The study's configuration: config.yaml, a preset over it, the command line over both."""
 
-import difflib
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AnyHttpUrl, Field, PrivateAttr, ValidationError, model_validator
 
 from trainkit import lease
+from trainkit.contestants import Contest, adjusted_in_vain, contestants, refuse_idle_nulls
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
-from trainkit.spec import AT, TRIAL, Budget, Experiment, RunSpec, Seeds, Split, Strict, Workload
+from trainkit.layers import Layers, at, merge, numbers, origin_of, read_yaml, suggest
+from trainkit.spec import (
+    AT,
+    NAME,
+    TRIAL,
+    Budget,
+    Experiment,
+    Name,
+    RunSpec,
+    Seeds,
+    Split,
+    Strict,
+    Workload,
+)
 
 CONFIG_FILE = "config/config.yaml"
 PRESETS = ("gpu", "cpu", "smoke")
-EXPONENT = re.compile(r"[-+]?\d+[eE][-+]?\d+")
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 # The experiments that the report's sentences speak of by name.
@@ -26,8 +36,6 @@ ANSWERS = (
     *("cifar10-shallow", "cifar10-resnet", "cifar10-resnet-constant", "cifar10-fast-constant"),
     *("cifar10-convnextv2", "cifar10-equal-resnet", "cifar10-equal-params-convnextv2"),
 )
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
-Name = Annotated[str, Field(pattern=NAME)]
 
 
 class Source(Strict):
@@ -82,33 +90,6 @@ class Benchmark(Strict):
     pairs: int = Field(7, ge=1, le=1000, description="rounds in which both sides take turns")
     seconds: float = Field(2.0, gt=0, le=600, description="about so long each side, each round")
     workloads: dict[Name, Workload] = Field(min_length=1)
-
-
-class FurtherBudget(Strict):
-    """A further budget of the contest: every method once more, for another time."""
-
-    scale: float = Field(gt=0, le=100, description="of the methods' own budget")
-    seeds: Seeds | None = Field(None, description="the method's unless given")
-
-
-class Trials(Strict):
-    """How every method of the contest gets its learning rate: as many trials each, by one rule."""
-
-    factors: list[Annotated[float, Field(gt=0, le=1000)]] = Field(
-        min_length=1, description="of the method's own learning rate; one trial each"
-    )
-    scale: float = Field(gt=0, le=1, description="of the methods' own budget, each trial")
-    seeds: Seeds = Field(description="others than the contest's")
-
-
-class Contest(Strict):
-    """What is made of each experiment of task 2.2, all of them methods at one budget."""
-
-    crossed: dict[Name, dict[str, Any] | None] = Field(
-        {}, description="each method once more with this laid over it; null leaves one out"
-    )
-    budgets: dict[Name, FurtherBudget | None] = Field({}, description="beside the methods' own")
-    trials: Trials | None = None
 
 
 class Study(Strict):
@@ -305,25 +286,6 @@ class Study(Strict):
 # -- Loading -------------------------------------------------------------------------------
 
 
-class _UniqueKeys(yaml.SafeLoader):
-    """YAML that rejects a key given twice; plain YAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        seen = set()
-        for key_node, _ in node.value:
-            if not isinstance(key_node.value, str):
-                raise yaml.constructor.ConstructorError(
-                    problem="a key must be a word", problem_mark=key_node.start_mark
-                )
-            if key_node.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    problem=f"the key {key_node.value!r} is given twice",
-                    problem_mark=key_node.start_mark,
-                )
-            seen.add(key_node.value)
-        return super().construct_mapping(node, deep)
-
-
 def load_study(
     root: Path,
     overrides: dict[str, Any],
@@ -354,7 +316,7 @@ def load_study(
     spelled = {"true": True, "false": False}
     layers.append((given, {key: spelled.get(str(value), value) for key, value in overrides.items()}))
 
-    layers = [(origin, _numbers(layer, top=True)) for origin, layer in layers]
+    layers = [(origin, numbers(layer, top=True)) for origin, layer in layers]
     merged: dict[str, Any] = {"study": preset}
     left_out: set[str] = set()  # by a null over them; others may still be `like` them
     for origin, layer in layers:
@@ -368,7 +330,7 @@ def load_study(
     merged["study"] = preset if merged["study"] is None else str(merged["study"])
     experiments = merged.get("experiments")
     if not isinstance(experiments, dict) or not experiments:
-        origin = _origin(["experiments"], layers)
+        origin = origin_of(["experiments"], layers)
         raise StudyError(f"{origin}: experiments: expected a table of experiments, got {experiments!r}")
     try:
         contest = Contest.model_validate(merged.get("contest") or {})
@@ -376,11 +338,11 @@ def load_study(
         raise StudyError(_explain(error, layers, ("contest",))) from error
     seeds = {"seeds": merged.get("seeds")}
     whole = {name: seeds | _inherit(experiments, name, layers) for name in experiments}
-    contestants = _contestants(whole, experiments, contest, left_out)
-    _refuse_idle_nulls(layers, whole, contest)
-    _refuse_unknown_names(layers, whole, contestants)
-    gone = _adjusted_in_vain(layers, whole) - contestants.keys() | left_out
-    merged["experiments"] = {k: v for k, v in (whole | contestants).items() if k not in gone}
+    made = contestants(whole, experiments, contest, left_out)
+    refuse_idle_nulls(layers, whole, contest)
+    _refuse_unknown_names(layers, whole | made)
+    gone = adjusted_in_vain(layers, whole) - made.keys() | left_out
+    merged["experiments"] = {k: v for k, v in (whole | made).items() if k not in gone}
     try:
         study = Study.model_validate(merged)
     except ValidationError as error:
@@ -389,47 +351,12 @@ def load_study(
     return study
 
 
-def read_yaml(path: Path, shown: str) -> dict[str, Any]:
-    """A YAML file's mapping; `StudyError` with the line where it cannot be read."""
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _UniqueKeys)
-    except UnicodeDecodeError as error:
-        raise StudyError(f"{shown}: byte {error.start} is not UTF-8; save the file as UTF-8") from error
-    except OSError as error:
-        raise StudyError(
-            f"{shown}: cannot be read ({error.strerror}); check its path and permissions"
-        ) from error
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f", line {mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "not YAML"
-        raise StudyError(f"{shown}{line}: {problem}; correct the YAML there") from error
-    if content is None:
-        return {}
-    if not isinstance(content, dict):
-        raise StudyError(f"{shown}: expected a mapping of keys, got {type(content).__name__}")
-    return content
-
-
-def merge(base: Any, over: Any) -> Any:
-    """Lay ``over`` on ``base``, table by table.
-
-    A table with another ``name`` (a model, an optimiser, a schedule) takes the place of the old
-    one as a whole, since the old one's options mean nothing to it.
-    """
-    if not (isinstance(base, dict) and isinstance(over, dict)):
-        return over
-    if "name" in over and over["name"] != base.get("name"):
-        return over
-    return base | {key: merge(base[key], value) if key in base else value for key, value in over.items()}
-
-
 def _inherit(
-    experiments: dict[str, Any], name: str, layers: list[tuple[str, dict]], below: tuple[str, ...] = ()
+    experiments: dict[str, Any], name: str, layers: Layers, below: tuple[str, ...] = ()
 ) -> dict[str, Any]:
     """An entry laid over the one that its ``like`` names; lengths replace each other."""
     entry = experiments[name]
-    where = f"{_origin(['experiments', name, 'like'], layers)}: experiments.{name}"
+    where = f"{origin_of(['experiments', name, 'like'], layers)}: experiments.{name}"
     if not isinstance(entry, dict):
         raise StudyError(f"{where}: expected a mapping of keys, got {entry!r}")
     entry = dict(entry)
@@ -450,87 +377,10 @@ def _inherit(
     return merge(base, entry)
 
 
-def _contestants(
-    experiments: dict[str, Any], written: dict[str, Any], contest: Contest, left_out: set[str]
-) -> dict[str, Any]:
-    """What the contest makes of its methods: crossed ones, their trials, and further budgets.
-
-    An entry of the same name that is ``written`` in the configuration lies over what is made.
-    """
-    made: dict[str, Any] = {}
-
-    def make(name: str, base: dict, over: dict, title: str) -> None:
-        over = over | {"title": f"{base.get('title')}{title}"}
-        made[name] = merge(merge(base, over), written.get(name, {}))
-
-    methods = [n for n, e in experiments.items() if e.get("task") == "2.2" and n not in left_out]
-    for name in methods:
-        for label, over in contest.crossed.items():
-            if over is not None and not _is_crossed(experiments[name]):
-                over = dict(over)
-                make(f"{name}-{label}", experiments[name], over, f" + {over.pop('title', label)}")
-    for name in [*methods, *made]:
-        base = made.get(name) or experiments[name]
-        length, rate = _at(base, "recipe", "budget", "epochs"), _at(base, "recipe", "optimizer", "lr")
-        if name in left_out or not isinstance(length, int | float) or not isinstance(rate, int | float):
-            continue  # the mistake, if it is one, is explained where the method is validated
-
-        for label, budget in contest.budgets.items():
-            if budget is not None:
-                over = {
-                    "task": "2.3-budgets",
-                    "recipe": {"budget": {"epochs": round(length * budget.scale, 3)}},
-                }
-                over |= {"seeds": budget.seeds} if budget.seeds else {}
-                make(f"{name}{AT}{label}", base, over, f", {label}")
-        for factor in contest.trials.factors if contest.trials else ():
-            lr = float(f"{rate * factor:.6g}")
-            recipe = {
-                "budget": {"epochs": round(length * contest.trials.scale, 3)},
-                "optimizer": {"lr": lr},
-            }
-            over = {"task": "2.3-trials", "seeds": contest.trials.seeds, "recipe": recipe}
-            make(f"{name}{TRIAL}{factor:g}", base, over, f", trial at {factor:g} times its rate")
-    return made
-
-
-def _refuse_idle_nulls(layers: list[tuple[str, dict]], experiments: dict[str, Any], contest: Contest) -> None:
-    """Raise `StudyError` for a null of the user's that leaves nothing out: a name in it is mistyped."""
-    given, own = layers[-1]
-    below = merge(layers[0][1], layers[1][1])
-    for keys in (("experiments",), ("contest", "crossed"), ("contest", "budgets")):
-        entries = _at(own, *keys)
-        nulls = (
-            [name for name, entry in entries.items() if entry is None] if isinstance(entries, dict) else []
-        )
-        names = _at(below, *keys) or {}
-        if nulls and keys == ("experiments",):
-            names = experiments | _contestants(experiments, {}, contest, set())
-        for name in nulls:
-            if name not in names:
-                raise StudyError(
-                    f"{given}: {'.'.join(keys)}.{name}: null leaves nothing out{suggest(name, names)}"
-                )
-
-
-def _adjusted_in_vain(layers: list[tuple[str, dict]], experiments: dict[str, Any]) -> set[str]:
-    """Contestants that the project's own files adjust, and the user does not.
-
-    Where the user's layer changes the contest so that they are not made, adjusting them is no mistake.
-    """
-    own = _at(layers[-1][1], "experiments") or {}
-    below = merge(layers[0][1], layers[1][1])
-    made = _contestants(experiments, {}, Contest.model_validate(below.get("contest") or {}), set())
-    return {name for name in made if name in experiments and name not in own}
-
-
-def _refuse_unknown_names(
-    layers: list[tuple[str, dict]], experiments: dict[str, Any], contestants: dict[str, Any]
-) -> None:
+def _refuse_unknown_names(layers: Layers, known: dict[str, Any]) -> None:
     """Raise `StudyError` for an entry of the user's that changes an experiment which is not there."""
     given, own = layers[-1]
-    known = experiments | contestants
-    for name, entry in (_at(own, "experiments") or {}).items():
+    for name, entry in (at(own, "experiments") or {}).items():
         if isinstance(entry, dict) and "task" not in known[name]:
             near = suggest(name, known.keys() - {name}, also=False)
             raise StudyError(
@@ -539,39 +389,7 @@ def _refuse_unknown_names(
             )
 
 
-def _numbers(value: Any, top: bool = False) -> Any:
-    """Rates as people write them, ``1e-3``, as numbers: YAML 1.1 reads them as text without a point.
-
-    At the ``top``, where no rates are, text stays as it is.
-    """
-    if isinstance(value, dict):
-        return {k: each if top and isinstance(each, str) else _numbers(each) for k, each in value.items()}
-    if isinstance(value, list):
-        return [_numbers(each) for each in value]
-    return float(value) if isinstance(value, str) and EXPONENT.fullmatch(value) else value
-
-
-def _is_crossed(entry: dict[str, Any]) -> bool:
-    """Whether a method has slow weights itself."""
-    return bool(_at(entry, "recipe", "averaging") or _at(entry, "recipe", "optimizer", "lookahead"))
-
-
-def _at(value: Any, *keys: str) -> Any:
-    """What lies below these keys of tables in tables that nobody has validated yet; else ``None``."""
-    for key in keys:
-        value = value.get(key) if isinstance(value, dict) else None
-    return value
-
-
-def suggest(word: str, known: Any, also: bool = True) -> str:
-    """``; did you mean ...?`` or, ``also``, what there is, when nothing is near."""
-    words = [str(each) for each in known]
-    near = difflib.get_close_matches(word, words, n=1)
-    rest = f"; known: {', '.join(words)}" if also else ""
-    return f"; did you mean {near[0]!r}?" if near else rest
-
-
-def _explain(error: ValidationError, layers: list[tuple[str, dict]], below: tuple[str, ...] = ()) -> str:
+def _explain(error: ValidationError, layers: Layers, below: tuple[str, ...] = ()) -> str:
     """The first mistake as one line: file, key, what was expected, what was got."""
     errors = error.errors()
     # Of "auto" or a number, a number that is too large should hear of the number's limits.
@@ -584,7 +402,7 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict]], below: tupl
     key = ".".join(map(str, path))
     # A mistake in how entries go together names its key itself.
     names_itself = first["msg"].removeprefix("Value error, ").partition(":")[0].split(".")
-    origin = _origin(path or names_itself, layers)
+    origin = origin_of(path or names_itself, layers)
     # What others take from an experiment by `like` is one mistake.
     distinct = {
         (str(e["loc"][2:] if e["loc"][:1] == ("experiments",) else e["loc"]), e["msg"]) for e in errors
@@ -610,22 +428,6 @@ def _explain(error: ValidationError, layers: list[tuple[str, dict]], below: tupl
         if first["type"] != "value_error":
             message += f", got {first['input']!r:.80}"
     return f"{origin}: {key + ': ' if key else ''}{message}{more}"
-
-
-def _origin(path: list, layers: list[tuple[str, dict]]) -> str:
-    """The last file that holds the longest part of a key's path."""
-    best, depth = layers[0][0], 0
-    for name, layer in layers:
-        node, reached = layer, 0
-        for part in path:
-            try:
-                node = node[part]
-            except (KeyError, IndexError, TypeError):
-                break
-            reached += 1
-        if reached and reached >= depth:
-            best, depth = name, reached
-    return best
 
 
 def _siblings(path: list) -> list[str]:

@@ -18,7 +18,7 @@ from trainkit.files import write_json
 
 SCRIPTS = Path(__file__).resolve().parent.parent
 # These only check the configuration and hand it on: what they say reaches a run as its spec.
-DECLARATIONS = {"trainkit/spec.py", "trainkit/config.py", "trainkit/digest.py"}
+DECLARATIONS = {f"trainkit/{name}.py" for name in ("spec", "config", "layers", "contestants", "digest")}
 
 
 @functools.cache

@@ -31,10 +31,8 @@ from trainkit.device import (
 
 # Images: on a GPU so many that its kernels take longer than it takes to launch them.
 BATCH = {"cpu": 128, "cuda": 4096}
-WIDE_ON_CPU = (
-    64  # wide convolutions take long there; their layouts differ the more, the more images there are
-)
-WIDE_IN_EACH_PRECISION = 32  # for without instructions for bfloat16 they take seconds
+# Wide convolutions take long on a CPU, seconds where it has no bfloat16; of more images layouts tell more.
+WIDE_ON_CPU, WIDE_IN_EACH_PRECISION = 64, 32
 ROUNDS = 6
 LAYOUT_ROUNDS = 20  # of convolutions in training: with 6, of two a fifth apart the slower one won at times
 HOPELESS = 3  # so many times slower than the fastest: one round is enough to know

@@ -11,6 +11,8 @@ Fraction = Annotated[float, Field(ge=0, le=1)]
 Rate = Annotated[float, Field(gt=0, le=100)]
 Factor = Annotated[float, Field(gt=0, le=10_000)]
 Epochs = Annotated[int, Field(ge=1, le=10_000)]
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$"
+Name = Annotated[str, Field(pattern=NAME)]
 
 
 def _different(seeds: list[int]) -> list[int]:

@@ -8,8 +8,9 @@ import yaml
 
 import write_schema
 from trainkit import lease
-from trainkit.config import PRESETS, Study, load_study, merge
+from trainkit.config import PRESETS, Study, load_study
 from trainkit.errors import StudyError
+from trainkit.layers import merge
 from trainkit.spec import RunSpec
 
 
