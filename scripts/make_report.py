@@ -88,6 +88,7 @@ def render(
         "supported": answers.comparisons.supported,
         "helped": answers.comparisons.helped,
         "recipe": lambda name: answers.recipes.in_words(results.first(name)),
+        "optimizer": lambda name: answers.recipes.optimizer(results.first(name)),
         "trend": partial(answers.comparisons.trend, if_none=absent),
         "seconds": seconds,
         "count": lambda number: f"{number:,.0f}".replace(",", "\u202f"),

@@ -6,17 +6,17 @@ from trainkit.record import RunRecord
 def in_words(run: RunRecord) -> str:
     """How a run was trained, in one line, but for its length."""
     recipe = run.spec["recipe"]
-    optimizer, schedule = recipe["optimizer"], recipe["schedule"]["name"]
+    options = recipe["optimizer"]
     parts = [
-        f"{OPTIMIZERS.get(optimizer['name'], optimizer['name'])} at a peak rate of {run.learning_rate:.3g}",
-        f"{schedule} schedule",
+        f"{optimizer(run)} at a peak rate of {run.learning_rate:.3g}",
+        f"{recipe['schedule']['name']} schedule",
         f"batches of {run.batch_size}",
     ]
-    if optimizer.get("weight_decay"):
-        parts.append(f"weight decay {optimizer['weight_decay']:g}")
+    if options.get("weight_decay"):
+        parts.append(f"weight decay {options['weight_decay']:g}")
     if recipe.get("label_smoothing"):
         parts.append(f"label smoothing {recipe['label_smoothing']:g}")
-    if optimizer.get("lookahead"):
+    if options.get("lookahead"):
         parts.append("Lookahead")
     if recipe.get("averaging"):
         parts.append(f"weights averaged ({recipe['averaging']['name']})")
@@ -29,6 +29,12 @@ def in_words(run: RunRecord) -> str:
     ]
     augmented = f"augmented by {', '.join(changes)}" if changes else "no augmentation"
     return f"{', '.join(parts)}; {augmented}"
+
+
+def optimizer(run: RunRecord) -> str:
+    """The optimiser as its papers spell it."""
+    name = run.spec["recipe"]["optimizer"]["name"]
+    return OPTIMIZERS.get(name, name)
 
 
 OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW", "rmsprop": "RMSprop", "muon": "Muon"}
