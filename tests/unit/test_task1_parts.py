@@ -199,12 +199,12 @@ def test_training_times_more_than_3_percent_apart_are_not_called_equal(study):
         return answers.equal_seconds(
             study(
                 {
-                    f"a{seconds}": ("1.4", [0.5], TUNED, {"train_seconds": seconds}),
-                    f"b{seconds}": ("1.4", [0.5], TUNED, {"train_seconds": 10.0, "steps": steps}),
+                    f"a{seconds}-{steps}": ("1.4", [0.5], TUNED, {"train_seconds": seconds}),
+                    f"b{seconds}-{steps}": ("1.4", [0.5], TUNED, {"train_seconds": 10.0, "steps": steps}),
                 },
             ),
-            f"a{seconds}",
-            f"b{seconds}",
+            f"a{seconds}-{steps}",
+            f"b{seconds}-{steps}",
         )
 
     assert said(10.2, 70).endswith("(+2.0%), equal to within 3%")
