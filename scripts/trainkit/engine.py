@@ -22,7 +22,7 @@ from trainkit.optim import schedules
 from trainkit.progress import Progress
 from trainkit.spec import Recipe
 
-EVAL_BATCH = 512  # images
+EVAL_BATCH = 256  # images: with more, testing a wide network would need more memory than training it
 WARM_UP_IMAGES = 128  # at most, on a CPU that compiles nothing: a larger batch's step takes long itself
 COLUMNS = (
     "epoch", "step", "seconds", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
