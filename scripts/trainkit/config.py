@@ -405,7 +405,7 @@ def _explain(error: ValidationError, layers: Layers, below: tuple[str, ...] = ()
     origin = origin_of(path or names_itself, layers)
     # What others take from an experiment by `like` is one mistake.
     distinct = {
-        (str(e["loc"][2:] if e["loc"][:1] == ("experiments",) else e["loc"]), e["msg"]) for e in errors
+        (e["loc"][2 * (e["loc"][0] == "experiments") :] if e["loc"] else (), e["msg"]) for e in errors
     }
     more = f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else ""
     if first["type"] == "extra_forbidden":

@@ -187,6 +187,15 @@ def test_winograds_algorithm_is_for_float32_without_compile():
     assert devices.numerics(spec, {"precision": FOUND}) == Numerics("float32", "winograd")
 
 
+def test_a_network_of_no_measured_family_is_told_which_there_are(monkeypatch):
+    monkeypatch.setattr(module("resnet"), "FAMILY", "mixer")
+    monkeypatch.delattr(module("resnet"), "widest")
+    with pytest.raises(
+        StudyError, match=r"FAMILY .* expected convolution, wide convolution, linear, got 'mixer'"
+    ):
+        devices.measured(ResNet(name="resnet"), {"precision": FOUND})
+
+
 def test_every_stand_in_is_measured_in_every_precision_and_layout():
     facts = precision.measure(torch.device("cpu"))
     assert set(facts) == set(precision.STAND_INS)
