@@ -1,4 +1,4 @@
-# This project's trainer against the usual pipeline, in turns, one workload after another.
+# This project's trainer against the usual pipeline, interleaved, one workload after another.
 rule benchmark_workload:
     input:
         hardware="<results>/hardware.json",

@@ -1,5 +1,5 @@
 # Measured once a study, whatever becomes of the code: all trainings come after it, and Snakemake asks no job
-# that comes after one that runs whether its own parameters changed. `--forcerun hardware` measures anew.
+# that comes after one that runs whether its own parameters changed. `--forcerun hardware` measures again.
 rule hardware:
     output:
         json="<results>/hardware.json",

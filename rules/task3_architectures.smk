@@ -88,7 +88,7 @@ rule task3_league_figure:
         " --study {params.study} --seeds {params.seeds:q} 2>&1 | tee {log}"
 
 
-# The trained networks in use: one seed of each, in turns.
+# Inference by the trained networks: one seed of each, interleaved.
 rule task3_inference:
     input:
         records=first_records(league_networks()),

@@ -20,9 +20,7 @@ def main() -> None:
     args = parser.parse_args()
     facts = [read_json(path) for path in args.facts]
     rates, breakdown = pd.DataFrame(benchmarks.rates(facts)), pd.DataFrame(benchmarks.breakdown(facts))
-    shows = (
-        "This project's trainer against the usual PyTorch pipeline, in turns on one machine: medians, ranges."
-    )
+    shows = "This project's trainer against the usual PyTorch pipeline, interleaved: medians, ranges."
     ratios = "; ".join(
         f"{row.workload}: {row.ratio:.2f} times as many images a second ({row.ratio_low:.2f} to "
         f"{row.ratio_high:.2f}, {row.pairs} pairs)"

@@ -106,6 +106,7 @@ def render(
     return environment.get_template("report.html.j2").render(
         known,
         contest_answer=there(answers.contest.equal_time, known["contest"]),
+        contest_spent=there(answers.contest.steps_and_seconds, known["contest"]),
         **league(there, known, optional_rows(shown.get("task3_inference.csv"))),
         study=study.name,
         preset=preset,
@@ -138,6 +139,7 @@ def league(there: Callable[..., Any], known: dict[str, Any], inference: Rows) ->
     for model, more in checked.items():
         checked[model] = there(lambda: answers.task3.against_control(equal, model) + more)  # noqa: B023
     checked["rankings"] = there(answers.task3.rankings, equal)
+    checked["differences"] = there(answers.task3.differences, equal)
     checked["time"] = there(answers.task3.time_at_equal_arithmetic, equal)
     return {"inference": inference, "checked": checked}
 

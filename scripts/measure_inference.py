@@ -1,4 +1,4 @@
-"""Measure what trained networks cost in use: images a second, memory; RepVGG also folded."""
+"""Measure what inference costs: images a second, memory; RepVGG also folded."""
 
 import argparse
 import json
@@ -35,7 +35,7 @@ def main() -> None:
     hardware = read_json(args.hardware)
     device = devices.acquire(args.threads, False, hardware)
     rows = measure(Results(args.records, json.loads(args.declared)), device, hardware, args)
-    shows = f"The trained networks in use on {rows[0]['device']}, in turns over {ROUNDS} rounds."
+    shows = f"Inference by the trained networks on {rows[0]['device']}, interleaved over {ROUNDS} rounds."
     rates = "; ".join(
         f"{row['title']}{' folded' if row['folded'] == 'yes' else ''}: {row['images_per_second']:.0f}"
         for row in rows

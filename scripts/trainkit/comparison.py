@@ -338,5 +338,5 @@ def _times(a: Side, b: Side) -> str:
         )
     return (
         "The times are of the same kind of machine, taken at two times: what else it did then is not in "
-        "the records, so a ratio is no proof of faster code. `snakemake benchmark` measures in turns."
+        "the records, so a ratio is no proof of faster code. `snakemake benchmark` interleaves the two."
     )

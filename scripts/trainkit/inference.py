@@ -1,4 +1,4 @@
-"""How fast networks are in use, and what they hold in memory meanwhile."""
+"""How fast inference is, and what it holds in memory meanwhile."""
 
 import copy
 import math

@@ -263,8 +263,8 @@ def test_lookahead_is_compared_with_its_own_schedule_and_over_all_of_them(write_
 def test_the_answer_names_no_winner_that_the_seeds_do_not_support(write_contest):
     results = write_contest({CONTROL: [0.50, 0.60, 0.55], LINEAR: [0.60, 0.55, 0.61]})
     said = answers.equal_time(tables.equal_time(results))
-    assert "No method was found better than the constant rate" in said
-    assert "No single best" not in said  # the control's is another question
+    assert "No method was significantly better than the constant rate" in said
+    assert "no single best" not in said  # the control's is another question
     assert "With these seeds a true difference of" in said
 
 
@@ -279,15 +279,15 @@ def test_a_difference_beyond_all_accuracies_is_not_called_one_to_be_found(write_
 
 def test_the_answer_says_of_seconds_that_are_equal_that_they_are(write_contest):
     accuracies = {CONTROL: [0.50, 0.51], LINEAR: [0.60, 0.62]}
-    equal = answers.equal_time(tables.equal_time(write_contest(accuracies)))
-    assert equal.endswith("Each made 20 steps, in seconds within 3% of the budget.")
+    equal = answers.steps_and_seconds(tables.equal_time(write_contest(accuracies)))
+    assert equal == ("Each made 20 steps, in seconds within 3% of the budget.")
 
 
 def test_the_answer_says_how_far_the_seconds_lie_from_the_budget(write_contest):
     accuracies = {CONTROL: [0.50, 0.51], LINEAR: [0.60, 0.62]}
     slower = write_contest(accuracies, **{LINEAR: {"train_seconds": 12.0, "steps": 19}})
-    said = answers.equal_time(tables.equal_time(slower))
-    assert said.endswith(
+    said = answers.steps_and_seconds(tables.equal_time(slower))
+    assert said == (
         "Each made 19 to 20 steps, fitted to the budget by measured seconds a step; they took 10.0 to 12.0 s "
         "in the mean, 100% to 120% of the budget, and 2 of 4 runs are more than 3% off it: where steps are "
         "alike, by the machine's changing speed, which changes no accuracy."
@@ -302,7 +302,7 @@ def test_the_answer_names_the_winners_and_the_losers_with_their_differences(writ
     said = answers.equal_time(tables.equal_time(results))
     assert "on 3 paired seeds, after correction for 2 comparisons" in said
     assert f"comparisons: “{LINEAR}” (+10.03 points, in 100% of the budget)" in said
-    assert "Worse than it: “cifar10-fast-worse” (-9.97 points, in 100% of the budget)" in said
+    assert "Significantly worse: “cifar10-fast-worse” (-9.97 points, in 100% of the budget)" in said
 
 
 def test_a_control_that_comes_first_is_judged_by_its_own_comparisons_alone(write_contest):
@@ -331,8 +331,8 @@ def test_the_first_is_called_better_than_those_alone_that_all_pairs_together_all
     assert [row["p_behind_first"] for row in rows[1:3]] == expected[:2]
     assert isnan(rows[0]["p_behind_first"]) and isnan(rows[3]["p_behind_first"])  # the control is no method
     assert (
-        f"“{first}” has the highest mean, 61.00%. No single best is shown: it is found better than "
-        f"“{third}”, and not than “{second}” (corrected for all 3 pairs of methods). Better than the constant"
+        f"“{first}” has the highest mean, 61.00%. There is no single best: it is significantly better "
+        f"than “{third}”, but not than “{second}” (corrected for all 3 pairs of methods). Significantly"
     ) in answers.equal_time(rows)
 
 
@@ -347,7 +347,7 @@ def test_who_reaches_the_target_with_as_many_steps_is_first_with_the_other(write
 def test_only_comparisons_that_were_tested_are_counted(write_contest):
     results = write_contest({CONTROL: [0.50, 0.52], LINEAR: [0.51, 0.54], f"{LINEAR}-lookahead": [0.49]})
     said = answers.equal_time(tables.equal_time(results))
-    assert "No method was found better than the constant rate on 2 paired seeds. " in said
+    assert "No method was significantly better than the constant rate on 2 paired seeds. " in said
     assert "comparisons" not in said
 
 

@@ -101,7 +101,7 @@ def test_an_ablation_is_against_the_whole_network_and_its_seconds(league):
     assert without["train_seconds_over_whole"] == pytest.approx(0.8)
     assert without["difference"] == pytest.approx(-20.505)
     (said,) = answers.ingredients([whole, without])
-    assert "-20.50 points on average (n=2), worse beyond chance" in said
+    assert "-20.50 points on average (n=2), significantly worse" in said
     assert "0.80 times the training seconds" in said
 
 
@@ -118,10 +118,10 @@ def test_words_say_no_more_than_the_verdict(league):
     assert "of those that were run" in answers.rankings(task3.equal(league))
 
 
-def test_the_answer_names_what_is_beyond_chance_and_what_would_be_found(league):
+def test_the_answer_names_what_is_significant_and_what_would_be_found(league):
     said = answers.rankings(task3.equal(league))
-    assert "Beyond chance from the ResNet: ConvNeXt V2 at equal parameters (+10.0" in said
-    assert "RepVGG" not in said.partition("Beyond chance")[2]
+    assert "Significantly different from the ResNet: ConvNeXt V2 at equal parameters (+10.0" in said
+    assert "RepVGG" not in said.partition("Significantly")[2]
     found = {row["smallest_detectable"] for row in task3.equal(league) if row["comparison"] == "params"}
     smallest = 100 * stats.detectable(
         [league.difference(name, task3.CONTROL) for name in (task3.WHOLE, task3.arm("params", "repvgg"))], 2

@@ -29,17 +29,22 @@ def compare(results: Results, a: str, b: str, family: Rows | tuple = ()) -> str:
     assert len(corrected) < 2, f"{a} and {b} are both compared with another there"
     p = corrected[0] if corrected else difference.p
     comparisons = sum(not isnan(row.get("p_holm", nan)) for row in family) if corrected else 1
+    verdict = stats.verdict(difference, p, first, second)
+    mean, *ends = (100 * value for value in (difference.mean, difference.low, difference.high))
+    if p < LEVEL:  # of the winner, whose difference is positive
+        low, high = sorted(abs(end) for end in ends)
+        said = f"{verdict}, 95% interval {low:.2f} to {high:.2f}"
+    else:
+        said = f"{verdict}: {mean:+.2f} points, 95% interval {ends[0]:+.2f} to {ends[1]:+.2f}"
     return (
-        f"{stats.verdict(difference, p, first, second)}; paired difference "
-        f"{100 * difference.mean:+.2f} points, "
-        f"95% interval {100 * difference.low:+.2f} to {100 * difference.high:+.2f}"
+        said
         + ("" if isnan(p) else f", {p_value(p)}")
         + (f" corrected for {comparisons} comparisons" if comparisons > 1 else "")
     )
 
 
-def beyond_chance(row: dict) -> int:
-    """Whether a row is found more accurate than its reference (1), less (-1), or neither (0)."""
+def significant(row: dict) -> int:
+    """Whether a row is significantly more accurate than its reference (1), less (-1), or neither (0)."""
     if not row.get("p_holm", 1) < LEVEL:
         return 0
     return (row["difference"] > 0) - (row["difference"] < 0)
@@ -54,7 +59,7 @@ def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
         return "one seed each, so that any difference may be chance (n=1)"
     parts = []
     for word, sign in (("more accurate", 1), ("less accurate", -1)):
-        these = [row for row in compared if beyond_chance(row) == sign]
+        these = [row for row in compared if significant(row) == sign]
         if these:
             named = ", ".join(
                 f"{quoted(row['title'])} ({row['difference']:+.2f} points, 95% interval "
@@ -62,7 +67,7 @@ def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
                 for row in sorted(these, key=lambda row: -abs(row["difference"]))
             )
             parts.append(f"{word}: {named}")
-    rest = [row for row in compared if not beyond_chance(row)]
+    rest = [row for row in compared if not significant(row)]
     if rest:
         parts.append(f"no difference was found for {', '.join(quoted(row['title']) for row in rest)}")
     pairs = sorted({row["pairs"] for row in compared})
@@ -73,11 +78,11 @@ def sorted_out(rows: Rows, if_none: str = LEFT_OUT) -> str:
 
 
 def supported(rows: Rows, column: str) -> str:
-    """Whether more of a ``column`` is found to be more accurate, in a family whose reference comes first."""
+    """Whether more of a ``column`` is significantly better, in a family whose reference comes first."""
     compared = [row for row in rows if "p_holm" in row and row["pairs"] > 1]
     if not compared:
         return "not tested"
-    borne_out = any(beyond_chance(row) * (row[column] - rows[0][column]) > 0 for row in compared)
+    borne_out = any(significant(row) * (row[column] - rows[0][column]) > 0 for row in compared)
     return "supported" if borne_out else "not supported"
 
 
@@ -85,7 +90,7 @@ def helped(row: dict) -> str:
     """Whether what a row is without helped its reference, which has it: yes, no, or not known."""
     if row["pairs"] < 2:
         return "Not known"
-    return {0: "No effect was found", -1: "Yes", 1: "No, it hurt"}[beyond_chance(row)]
+    return {0: "No effect was found", -1: "Yes", 1: "No, it hurt"}[significant(row)]
 
 
 def quoted(title: str) -> str:

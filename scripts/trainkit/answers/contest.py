@@ -3,7 +3,7 @@
 from math import isnan
 
 from trainkit import stats
-from trainkit.answers.comparisons import beyond_chance, quoted
+from trainkit.answers.comparisons import quoted, significant
 from trainkit.results import Results, Rows
 from trainkit.stats import LEVEL
 from trainkit.tables import contest as tables
@@ -15,12 +15,10 @@ def equal_time(rows: Rows) -> str:
     named = f"{quoted(best['title'])} has the highest mean, {best['test_accuracy']:.2f}%"
     compared = [row for row in rows if "p_holm" in row]
     if best["n"] < 2:
-        said = f"{named}, from one seed (n=1), so that no method can be called better than another."
-        return f"{said} {steps_and_seconds(rows)}"
+        return f"{named}, from one seed (n=1), so that no method can be called better than another."
     if not compared:
-        said = f"{named} (n={best['n']}); no two methods have two seeds in common to be compared on."
-        return f"{said} {steps_and_seconds(rows)}"
-    better, worse = ([row for row in compared if beyond_chance(row) == sign] for sign in (1, -1))
+        return f"{named} (n={best['n']}); no two methods have two seeds in common to be compared on."
+    better, worse = ([row for row in compared if significant(row) == sign] for sign in (1, -1))
     known = [row for row in compared if not isnan(row["p_holm"])] or compared
     pairs = sorted({row["pairs"] for row in known})
     tested = f"on {pairs[0]} to {pairs[-1]} paired seeds" if len(pairs) > 1 else f"on {pairs[0]} paired seeds"
@@ -28,11 +26,11 @@ def equal_time(rows: Rows) -> str:
         tested += f", after correction for {len(known)} comparisons"
     sentences = [f"{named}. {_ahead_of(rows)}"]
     if better:
-        sentences.append(f"Better than the constant rate {tested}: {_listed(better)}.")
+        sentences.append(f"Significantly better than the constant rate {tested}: {_listed(better)}.")
     else:
-        sentences.append(f"No method was found better than the constant rate {tested}.")
+        sentences.append(f"No method was significantly better than the constant rate {tested}.")
     if worse:
-        sentences.append(f"Worse than it: {_listed(worse)}.")
+        sentences.append(f"Significantly worse: {_listed(worse)}.")
     smallest = best["smallest_detectable"]
     if smallest >= 100:
         sentences.append("So few seeds would miss any difference more often than once in five times.")
@@ -41,11 +39,11 @@ def equal_time(rows: Rows) -> str:
             f"With these seeds a true difference of {smallest:.1f} points to the constant rate would be "
             "found four times out of five, a smaller one less often."
         )
-    return " ".join([*sentences, steps_and_seconds(rows)])
+    return " ".join(sentences)
 
 
 def _ahead_of(rows: Rows) -> str:
-    """Which of the other methods, but for the control, the first one is found better than."""
+    """Which of the other methods, but for the control, the first one is significantly better than."""
     others = [row for row in rows[1:] if "p_holm" in row and not isnan(row["p_behind_first"])]
     if not others or "p_holm" not in rows[0]:  # where the control is the first, its own comparisons tell
         return ""
@@ -54,13 +52,13 @@ def _ahead_of(rows: Rows) -> str:
     corrected = f"corrected for all {rows[0]['pairs_of_all']} pairs of methods"
     if not rest:
         behind_it = ", ".join(quoted(row["title"]) for row in behind)
-        return f"It is found better than {behind_it} ({corrected})."
+        return f"It is significantly better than {behind_it} ({corrected})."
     level_with = ", ".join(quoted(row["title"]) for row in rest)
     if not behind:
-        return f"No single best is shown: it is not found better than {level_with} ({corrected})."
+        return f"There is no single best: it is not significantly better than {level_with} ({corrected})."
     return (
-        "No single best is shown: it is found better than "
-        f"{', '.join(quoted(row['title']) for row in behind)}, and not than {level_with} ({corrected})."
+        "There is no single best: it is significantly better than "
+        f"{', '.join(quoted(row['title']) for row in behind)}, but not than {level_with} ({corrected})."
     )
 
 
@@ -112,8 +110,8 @@ def over_budgets(results: Results) -> list[str]:
     """How the order changes with the budget: one sentence a budget, the shortest first."""
     sentences = []
     for label, rows in _by_budget(results).items():
-        best, better = rows[0], [row for row in rows if beyond_chance(row) > 0]
-        verdict = "no method was found better than the constant rate"
+        best, better = rows[0], [row for row in rows if significant(row) > 0]
+        verdict = "no method was significantly better than the constant rate"
         if better:
             verdict = f"{len(better)} of {len(rows) - 1} methods beat the constant rate"
         rank = f"mean rank {best['rank']:.1f} of {len(rows)}"
@@ -173,7 +171,7 @@ def surprises(results: Results) -> list[str]:
     if falling:
         worst = falling[-1]
         sure = "these seeds cannot tell it from chance"
-        if beyond_chance(worst):
+        if significant(worst):
             sure = "the seeds support it"
         found.append(
             f"A schedule is not better as such: {quoted(worst['title'])} ended {-worst['difference']:.2f} "
@@ -208,7 +206,7 @@ def slow_weights(results: Results) -> list[str]:
             sure += f" corrected for the {tested} kinds and budgets that this is asked of"
         found.append(
             f"{kind} at B, against the same schedule without it: {_by_schedule(each)}. Over all schedules "
-            f"{VERBS[beyond_chance(row)]}: {row['difference']:+.2f} points "
+            f"{VERBS[significant(row)]}: {row['difference']:+.2f} points "
             f"(95% interval {row['difference_low']:+.2f} to {row['difference_high']:+.2f}, "
             f"n={row['pairs']} seeds{sure}). Runs with it took {row['train_seconds_over_plain']:.2f} times "
             "as long as without."
@@ -220,17 +218,17 @@ VERBS = {0: "no effect was found", 1: "it helped", -1: "it hurt"}
 
 
 def _by_schedule(rows: Rows) -> str:
-    """To which schedules slow weights brought something beyond chance; of the others their mean gain."""
+    """Which schedules slow weights helped or hurt significantly; of the others their mean gain."""
     parts = []
     for sign in (1, -1):
-        these = [row for row in rows if beyond_chance(row) == sign]
+        these = [row for row in rows if significant(row) == sign]
         if these:
             named = ", ".join(
                 f"{quoted(row['title'])} ({row['difference']:+.2f} points, p={row['p_holm']:.2g})"
                 for row in these
             )
             parts.append(f"{VERBS[sign]} {named}")
-    rest = [row for row in rows if not beyond_chance(row)]
+    rest = [row for row in rows if not significant(row)]
     if rest:
         mean = sum(row["difference"] for row in rest) / len(rest)
         listed = ", ".join(quoted(row["title"]) for row in rest)

@@ -21,7 +21,7 @@ def in_words(run: RunRecord) -> str:
     if recipe.get("averaging"):
         parts.append(f"weights averaged ({recipe['averaging']['name']})")
     if recipe.get("precise_bn"):
-        parts.append("BatchNorm's statistics measured anew at the end")
+        parts.append("BatchNorm's statistics recomputed at the end")
     augment = recipe.get("augment", {})
     changes = [
         *(["flips"] if augment.get("flip") else []),
@@ -41,7 +41,7 @@ OPTIMIZERS = {"sgd": "SGD", "adamw": "AdamW", "rmsprop": "RMSprop", "muon": "Muo
 CHANGES = {
     "translate": "shifts in pixels up to",
     "cutout": "squares cut out, pixels a side",
-    "rotate": "turns in degrees up to",
+    "rotate": "rotations in degrees up to",
     "scale": "scaling up to",
     "shear": "shear in degrees up to",
 }

@@ -2,7 +2,7 @@
 
 from math import isnan
 
-from trainkit.answers.comparisons import beyond_chance
+from trainkit.answers.comparisons import significant
 from trainkit.results import Rows
 from trainkit.tables.task3 import ARCHITECTURES, COMPARISONS
 
@@ -10,7 +10,7 @@ FOLD_TOLERANCE = 1e-4
 
 
 def rankings(equal: Rows) -> str:
-    """The order of the means in each comparison, and what of it is beyond chance."""
+    """The order of the means in each comparison, and which differences are significant."""
     orders = {}
     for comparison, title in COMPARISONS.items():
         field = [row for row in equal if row["comparison"] in (comparison, "control")]
@@ -20,22 +20,22 @@ def rankings(equal: Rows) -> str:
     said = "; ".join(f"at {title}: {', '.join(order)}" for title, order in orders.items())
     whole = [order for order in orders.values() if len(order) == len(ARCHITECTURES) + 1]
     if len(whole) < len(COMPARISONS):
-        return f"Ordered by mean accuracy, of those that were run, {said}. {_beyond_chance(equal)}"
+        return f"Ordered by mean accuracy, of those that were run, {said}. {differences(equal)}"
     differ = any(order != whole[0] for order in whole)
     end = "The orders of the means differ" if differ else "The order of the means is the same in all three"
-    return f"Ordered by mean accuracy, {said}. {end}. {_beyond_chance(equal)}"
+    return f"Ordered by mean accuracy, {said}. {end}. {differences(equal)}"
 
 
-def _beyond_chance(equal: Rows) -> str:
-    """Which differences from the ResNet were found, and how large one must be to be found."""
+def differences(equal: Rows) -> str:
+    """Which differences from the ResNet are significant, and how large one must be to be found."""
     compared = [row for row in equal if row["comparison"] in COMPARISONS]
     found = [
         f"{ARCHITECTURES[row['model']]} at {COMPARISONS[row['comparison']]} "
         f"({row['difference']:+.2f} points, p={row['p_holm']:.2g})"
         for row in compared
-        if beyond_chance(row)
+        if significant(row)
     ]
-    said = f"Beyond chance from the ResNet: {', '.join(found) or 'none'}."
+    said = f"Significantly different from the ResNet: {', '.join(found) or 'none'}."
     smallest = sorted(s for row in compared if not isnan(s := row["smallest_detectable"]))
     if smallest and smallest[-1] < 100:
         said += (
@@ -87,17 +87,17 @@ def judged(row: dict) -> str:
     difference = f"{row['difference']:+.2f} points on average (n={row['pairs']:.0f})"
     if row["pairs"] < 2:
         return f"{difference}, from one pair of seeds, so that it may be chance"
-    if not beyond_chance(row):
+    if not significant(row):
         return f"{difference}, and no difference was found"
     better = "better" if row["difference"] > 0 else "worse"
-    return f"{difference}, {better} beyond chance (p={row['p_holm']:.2g}, corrected)"
+    return f"{difference}, significantly {better} (p={row['p_holm']:.2g}, corrected)"
 
 
 def short(row: dict) -> str:
     """A table's verdict in a word or two."""
     if row.get("difference") is None or row["pairs"] < 2:
         return row["verdict"] if row["verdict"] == "the reference" else "n=1"
-    return {0: "none found", 1: "better", -1: "worse"}[beyond_chance(row)]
+    return {0: "none found", 1: "better", -1: "worse"}[significant(row)]
 
 
 def folding(inference: Rows) -> list[str]:
@@ -112,7 +112,8 @@ def folding(inference: Rows) -> list[str]:
         difference = folded["largest_difference"]
         equal = "equal within" if difference <= FOLD_TOLERANCE else "not equal within"
         said.append(
-            f"{folded['title']}, batch {folded['batch_size']}: {compared(folded, plain, 'the unfolded')}; "
+            f"{folded['title']}, batch {folded['batch_size']}: "
+            f"{compared(folded, plain, 'its training form')}; "
             f"outputs {equal} {FOLD_TOLERANCE:g} (largest difference {difference:.1e}); "
             f"weights {folded['weight_mb']:.2f} MB against {plain['weight_mb']:.2f} MB, "
             f"activations {folded['activation_mb']:.1f} MB against {plain['activation_mb']:.1f} MB."
@@ -129,7 +130,7 @@ def partial_convolution(inference: Rows, control: str) -> list[str]:
             None,
         )
         if other and row["experiment"] == "cifar10-equal-multiply-adds-fasternet":
-            batch = f"In use at equal multiply-adds, batch {row['batch_size']}"
+            batch = f"Inference at equal multiply-adds, batch {row['batch_size']}"
             said.append(f"{batch}: {compared(row, other, 'the ResNet')}.")
     return said
 
