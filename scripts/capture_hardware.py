@@ -3,6 +3,7 @@
 import argparse
 import csv
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -10,6 +11,12 @@ from trainkit import device as devices
 from trainkit import hardware, peak, precision
 from trainkit.errors import run_program
 from trainkit.files import atomic, write_json
+
+LAYOUT_NAMES = {  # where the name says too little
+    "side_by_side": "channels_last, small images side by side",
+    "blocked": "in oneDNN's blocks where a network can",
+    "winograd": "channels_last, wide convolutions by Winograd's algorithm",
+}
 
 
 def main() -> None:
@@ -33,8 +40,71 @@ def main() -> None:
     with atomic(args.table) as path, path.open("w", newline="") as stream:
         writer = csv.writer(stream)
         writer.writerow(("item", "value"))
-        writer.writerows(hardware.table(facts))
+        writer.writerows(table(facts))
     write_json(args.out, facts)
+
+
+def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
+    """Rows of item and value for people; what could not be read is said in words."""
+    cpu, held = hardware["cpu"], hardware["limits"]
+    virtual = f" (virtual machine: {cpu['hypervisor']})" if cpu["hypervisor"] else ""
+    missing = f"not reported by this machine{virtual}"
+
+    def mhz(value: float | None) -> str:
+        return missing if value is None else f"{value:.0f} MHz"
+
+    def unlimited(words: str) -> str:
+        return words if held.get("cgroup_v2", True) else "not read: there is no cgroup v2 here"
+
+    rows = [("GPUs", str(len(hardware["gpus"])) if hardware["gpus"] else f"0: {hardware['gpu_note']}")]
+    for index, gpu in enumerate(hardware["gpus"]):
+        power = "power limit not reported"
+        if gpu["power_limit_w"] is not None:
+            power = f"power limit {gpu['power_limit_w']:.0f} W"
+        memory = "not reported by this GPU"
+        if gpu["memory_mb"] is not None:
+            memory = f"{gpu['memory_mb'] / 1024:.1f} GiB"
+        rows += [
+            (f"GPU {index} model", gpu["model"]),
+            (f"GPU {index} memory", memory),
+            (f"GPU {index} driver", f"{gpu['driver']}, CUDA {gpu['cuda']}, {power}"),
+        ]
+    rows += [
+        ("CPU model", cpu["model"]),
+        ("CPU sockets", str(cpu["sockets"] or missing)),
+        ("CPU cores", f"{cpu['physical_cores'] or '?'} physical, {cpu['logical_cores']} logical"),
+        ("CPU clock, base", mhz(cpu["clock_base_mhz"])),
+        ("CPU clock, maximum", mhz(cpu["clock_max_mhz"])),
+        ("CPU clock, at capture", mhz(cpu["clock_current_mhz"])),
+        ("CPU caches", ", ".join(f"{k} {v}" for k, v in sorted(cpu["caches"].items())) or missing),
+        ("CPU instruction sets", ", ".join(cpu["instruction_sets"]) or "none of those that matter here"),
+        ("Memory", f"{hardware['memory_mb'] / 1024:.1f} GiB"),
+        ("Operating system", f"{hardware['system']['os']}, kernel {hardware['system']['kernel']}"),
+        ("CPUs allowed by affinity", str(held["cpus_by_affinity"] or missing)),
+        ("CPUs allowed by cgroup quota", str(held["cpus_by_cgroup_quota"] or unlimited("no quota"))),
+        (
+            "Memory allowed by cgroup",
+            f"{held['memory_mb_by_cgroup']} MiB" if held["memory_mb_by_cgroup"] else unlimited("no limit"),
+        ),
+    ]
+    tried = ", ".join(f"{count}: {rate:.0f}" for count, rate in hardware["threads_images_per_second"].items())
+    rows.append(("CPU threads of a run", f"{hardware['threads']} (images/s by threads: {tried})"))
+    rows.append(("Measured from here on", f"on {hardware['measured_on']}"))
+    for name, rate in hardware["matrix_product_gflops"].items():
+        shown = "float32 (as TF32)" if name == "float32" and hardware.get("tf32") else name
+        rows.append((f"Matrix product, {shown}", f"{rate:.0f} GFLOP/s measured"))
+    for family, measured in hardware["precision"].items():
+        training = measured["training"]
+        gain = training["bfloat16"] / training["float32"]
+        layout = "blocked" if training.get("blocked") else training["layout"]
+        rows.append(
+            (
+                f"Precision, {family}",
+                f"{training['choice']} (bfloat16 trains {gain:.2f} times as fast as float32), "
+                f"{LAYOUT_NAMES.get(layout, layout)}",
+            )
+        )
+    return rows
 
 
 if __name__ == "__main__":

@@ -42,6 +42,8 @@ def main() -> None:
     pipeline = Pipeline(Augment(), mean, std, torch.Generator(device))
     splits = datasets.load_splits(args.data, spec.split, spec.train_images)
     parts = {part: getattr(splits, part).to(device) for part in datasets.PARTS}
+    # As a training's warm-up: what libraries do once for a shape is no part of the features' time.
+    compute(base, parts["train"].take(slice(BATCH)), pipeline, numerics, spec.name)
     clock = Clock(device)
     tensors, seconds = {}, {}
     for part, images in parts.items():

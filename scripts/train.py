@@ -150,6 +150,7 @@ def length(run: runs.Run, spec: RunSpec, calibration: Path | None) -> tuple[int 
     assert calibration
     measured = read_json(calibration)
     reference_steps = spec.recipe.budget.epochs * measured["reference_steps_per_epoch"]
+    reference_steps += measured["reference_finish_in_steps"]
     left = reference_steps - measured["finish_in_reference_steps"]
     steps = max(1, round(left / measured["ratio"]))
     return steps, reference_steps * measured["reference_seconds_per_step"]

@@ -16,6 +16,9 @@ LR = 1e-3
 def calibrate(own: Trainer, reference: Trainer, seconds: float) -> dict[str, float]:
     """What a step of ``own``, and its `Trainer.finish`, cost in those of ``reference``, which may be ``own``.
 
+    A reference whose recipe has a budget ends within it; what any other one's end takes comes on top of its
+    epochs' steps, ``reference_finish_in_steps``.
+
     Both are measured for about so many ``seconds``. On a CPU they take turns step by step, on a GPU, where
     the end of a turn waits for the device, by the round: a machine whose speed drifts slows both alike.
     """
@@ -26,16 +29,20 @@ def calibrate(own: Trainer, reference: Trainer, seconds: float) -> dict[str, flo
     once = sum(seconds_per_step(trainers, FEWEST_STEPS))
     a_round = min(ROUND_SECONDS, seconds / ROUNDS[0])
     steps = max(FEWEST_STEPS, min(MOST_STEPS[own.device.type], round(a_round / once)))
-    own.finish()
-    rounds, finishes = [], []
+    for trainer in trainers:
+        trainer.finish()
+    rounds: list[tuple[float, float]] = []
+    finishes: list[list[float]] = []  # in the reference's steps
     began = time.perf_counter()
     while len(rounds) < ROUNDS[0] or (len(rounds) < ROUNDS[-1] and time.perf_counter() < began + seconds):
         each = seconds_per_step(trainers, steps, rounds_before=len(rounds))
         rounds.append((each[0], each[-1]))
         if len(rounds) <= FINISHES:
             clock = Clock(own.device)
-            own.finish()
-            finishes.append(clock.lap() / each[-1])
+            finishes.append([])
+            for trainer in trainers:
+                trainer.finish()
+                finishes[-1].append(clock.lap() / each[-1])
     ratios = [mine / other for mine, other in rounds]
     return {
         "rounds": len(rounds),
@@ -44,7 +51,8 @@ def calibrate(own: Trainer, reference: Trainer, seconds: float) -> dict[str, flo
         "reference_seconds_per_step": median(other for _, other in rounds),
         "reference_steps_per_epoch": reference.steps_per_epoch,
         "ratio": median(ratios),
-        "finish_in_reference_steps": median(finishes),
+        "finish_in_reference_steps": median(each[0] for each in finishes),
+        "reference_finish_in_steps": 0.0 if reference.recipe.budget else median(e[-1] for e in finishes),
         "ratio_low": min(ratios),
         "ratio_high": max(ratios),
     }

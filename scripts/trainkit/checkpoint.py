@@ -54,7 +54,11 @@ class Checkpoints:
         self._between = max(SECONDS_BETWEEN, (self._written - began) / SHARE_OF_TIME)
 
     def load(self) -> State | None:
-        """The newest state that is whole and this run's; every other file of the folder goes."""
+        """The newest state that is whole and this run's; every other file of the folder goes.
+
+        From here on it counts how long ago the last one was written: training starts now.
+        """
+        self._written = time.monotonic()
         state = None
         for path in self._newest_first():
             if state is None:

@@ -10,13 +10,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
-import psutil
 import torch
 from torch import nn
 
 from trainkit import blocked, hardware, lease, models, side_by_side, winograd
 from trainkit.errors import StudyError
-from trainkit.limits import limits
+from trainkit.limits import limits, physical_cores
 from trainkit.progress import print_line
 from trainkit.spec import FeatureSpec, Model, RunSpec
 
@@ -129,7 +128,7 @@ def thread_counts() -> list[int]:
     quota = limits()["cpus_by_cgroup_quota"]
     if quota is not None:
         logical = min(logical, max(1, math.ceil(quota)))
-    physical = min(psutil.cpu_count(logical=False) or logical, logical)
+    physical = min(physical_cores(os.sched_getaffinity(0)), logical)
     return sorted({physical, logical})
 
 

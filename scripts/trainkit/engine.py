@@ -22,7 +22,7 @@ from trainkit.optim import schedules
 from trainkit.progress import Progress
 from trainkit.spec import Recipe
 
-EVAL_BATCH = 256  # images: with more, testing a wide network would need more memory than training it
+EVAL_BATCH = 256  # images, or a larger training batch: more would need more memory than training does
 WARM_UP_IMAGES = 128  # at most, on a CPU that compiles nothing: a larger batch's step takes long itself
 COLUMNS = (
     "epoch", "step", "seconds", "lr", "train_loss", "train_accuracy", "val_loss", "val_accuracy",
@@ -219,7 +219,7 @@ class Trainer:
         """Judge images by their logits, averaged over the weighted ``views`` of each."""
         self.model.eval()
         logits = []
-        for x in images.x.split(EVAL_BATCH):
+        for x in images.x.split(max(EVAL_BATCH, self.batch_size)):
             self.interrupts.check()
             if self.pipeline:
                 x = self.pipeline.evaluate(x).contiguous(memory_format=self.numerics.memory_format)

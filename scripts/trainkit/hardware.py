@@ -12,11 +12,6 @@ import psutil
 from trainkit import lease
 from trainkit.limits import limits, read_int, to_int
 
-LAYOUT_NAMES = {  # where the name says too little
-    "side_by_side": "channels_last, small images side by side",
-    "blocked": "in oneDNN's blocks where a network can",
-    "winograd": "channels_last, wide convolutions by Winograd's algorithm",
-}
 INSTRUCTION_SETS = {
     "AVX2": "avx2",
     "AVX512": "avx512f",
@@ -138,69 +133,3 @@ def system() -> dict[str, str]:
     except OSError:
         name = platform.system()
     return {"os": name, "kernel": platform.release(), "python": platform.python_version()}
-
-
-# -- The table -----------------------------------------------------------------------------
-
-
-def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
-    """Rows of item and value for people; what could not be read is said in words."""
-    cpu, held = hardware["cpu"], hardware["limits"]
-    virtual = f" (virtual machine: {cpu['hypervisor']})" if cpu["hypervisor"] else ""
-    missing = f"not reported by this machine{virtual}"
-
-    def mhz(value: float | None) -> str:
-        return missing if value is None else f"{value:.0f} MHz"
-
-    def unlimited(words: str) -> str:
-        return words if held.get("cgroup_v2", True) else "not read: there is no cgroup v2 here"
-
-    rows = [("GPUs", str(len(hardware["gpus"])) if hardware["gpus"] else f"0: {hardware['gpu_note']}")]
-    for index, gpu in enumerate(hardware["gpus"]):
-        power = "power limit not reported"
-        if gpu["power_limit_w"] is not None:
-            power = f"power limit {gpu['power_limit_w']:.0f} W"
-        memory = "not reported by this GPU"
-        if gpu["memory_mb"] is not None:
-            memory = f"{gpu['memory_mb'] / 1024:.1f} GiB"
-        rows += [
-            (f"GPU {index} model", gpu["model"]),
-            (f"GPU {index} memory", memory),
-            (f"GPU {index} driver", f"{gpu['driver']}, CUDA {gpu['cuda']}, {power}"),
-        ]
-    rows += [
-        ("CPU model", cpu["model"]),
-        ("CPU sockets", str(cpu["sockets"] or missing)),
-        ("CPU cores", f"{cpu['physical_cores'] or '?'} physical, {cpu['logical_cores']} logical"),
-        ("CPU clock, base", mhz(cpu["clock_base_mhz"])),
-        ("CPU clock, maximum", mhz(cpu["clock_max_mhz"])),
-        ("CPU clock, at capture", mhz(cpu["clock_current_mhz"])),
-        ("CPU caches", ", ".join(f"{k} {v}" for k, v in sorted(cpu["caches"].items())) or missing),
-        ("CPU instruction sets", ", ".join(cpu["instruction_sets"]) or "none of those that matter here"),
-        ("Memory", f"{hardware['memory_mb'] / 1024:.1f} GiB"),
-        ("Operating system", f"{hardware['system']['os']}, kernel {hardware['system']['kernel']}"),
-        ("CPUs allowed by affinity", str(held["cpus_by_affinity"] or missing)),
-        ("CPUs allowed by cgroup quota", str(held["cpus_by_cgroup_quota"] or unlimited("no quota"))),
-        (
-            "Memory allowed by cgroup",
-            f"{held['memory_mb_by_cgroup']} MiB" if held["memory_mb_by_cgroup"] else unlimited("no limit"),
-        ),
-    ]
-    tried = ", ".join(f"{count}: {rate:.0f}" for count, rate in hardware["threads_images_per_second"].items())
-    rows.append(("CPU threads of a run", f"{hardware['threads']} (images/s by threads: {tried})"))
-    rows.append(("Measured from here on", f"on {hardware['measured_on']}"))
-    for precision, rate in hardware["matrix_product_gflops"].items():
-        name = "float32 (as TF32)" if precision == "float32" and hardware.get("tf32") else precision
-        rows.append((f"Matrix product, {name}", f"{rate:.0f} GFLOP/s measured"))
-    for family, measured in hardware["precision"].items():
-        training = measured["training"]
-        gain = training["bfloat16"] / training["float32"]
-        layout = "blocked" if training.get("blocked") else training["layout"]
-        rows.append(
-            (
-                f"Precision, {family}",
-                f"{training['choice']} (bfloat16 trains {gain:.2f} times as fast as float32), "
-                f"{LAYOUT_NAMES.get(layout, layout)}",
-            )
-        )
-    return rows

@@ -26,6 +26,12 @@ def limits() -> dict[str, Any]:
     }
 
 
+def physical_cores(cpus: set[int]) -> int:
+    """How many cores these logical processors are; their number where the kernel does not say."""
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    return len({read(topology.format(cpu)) or cpu for cpu in cpus})
+
+
 def cgroup_folders() -> list[Path]:
     """This process's cgroup (v2) and those above it: each may set a limit."""
     root = Path("/sys/fs/cgroup")

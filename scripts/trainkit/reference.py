@@ -15,6 +15,8 @@ from torch.utils.data import DataLoader
 from torchvision import transforms
 from torchvision.datasets import VisionDataset
 
+PREFETCHED = 2  # batches a worker, DataLoader's default
+
 
 class Photographs(VisionDataset):
     """Arrays served as torchvision's CIFAR10 and MNIST serve theirs: one PIL image at a time."""
@@ -69,16 +71,16 @@ class Reference:
             batch_size,
             shuffle=True,
             drop_last=True,
-            num_workers=len(os.sched_getaffinity(0)),
+            num_workers=max(1, min(len(os.sched_getaffinity(0)), len(dataset) // batch_size // 8)),
             multiprocessing_context="fork",
         )
         self.batch_size = batch_size
         self.usual = UsualStep(model, self.device, lr) if model else None
 
     def images_per_second(self, batches: int) -> float:
-        """Train on so many batches, at most an epoch of them, after the workers' first ones."""
+        """Train on so many batches, at most an epoch of them, after those that workers make as they start."""
         stream = iter(self.loader)
-        first = min(self.loader.num_workers, len(self.loader) // 2)
+        first = min(PREFETCHED * self.loader.num_workers, len(self.loader) // 2)
         batches = max(1, min(batches, len(self.loader) - first))
         train_loss, correct = 0.0, 0
         began = time.perf_counter()
@@ -87,7 +89,7 @@ class Reference:
             if self.usual:
                 loss, right = self.usual.learn(inputs, targets)
                 train_loss, correct = train_loss + loss, correct + right
-            if count == first:  # the workers made these side by side as they started
+            if count == first:
                 began = time.perf_counter()
             if count == first + batches:
                 break

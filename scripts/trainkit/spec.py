@@ -119,39 +119,39 @@ class Staged(Strict):
 
 
 class RepVGG(Staged):
-    """RepVGG (Ding et al. 2021): three branches in training, one 3x3 convolution in use."""
+    """RepVGG (Ding et al. 2021): three branches in training, one 3x3 convolution in inference."""
 
     name: Literal["repvgg"]
     stem_stride: int = Field(1, ge=1, le=2, description="2 halves the image at once, as the paper does")
 
 
-class FasterNet(Staged):
+class Patched(Staged):
+    """Stages behind a stem that cuts the image into patches."""
+
+    patch: Literal[1, 2, 4] = 1
+
+    def last_side(self, side: int) -> int:
+        """Pixels a side that are left of an image in the last stage."""
+        return side // self.patch >> (len(self.widths) - 1)
+
+
+class FasterNet(Patched):
     """FasterNet (Chen et al. 2023): convolutions of a part of the channels."""
 
     name: Literal["fasternet"]
     widths: list[Annotated[int, Field(ge=8, le=2048)]] = Field([32, 64, 128], min_length=1, max_length=4)
-    patch: Literal[1, 2, 4] = 1
     parts: int = Field(4, ge=1, le=8, description="one of so many parts of the channels is convolved")
     expansion: int = Field(2, ge=1, le=8, description="of the channels, between the 1x1 convolutions")
     features: int = Field(256, ge=8, le=4096, description="of the head, after pooling")
 
-    def last_side(self, side: int) -> int:
-        """Pixels a side that are left of an image in the last stage."""
-        return side // self.patch >> (len(self.widths) - 1)
 
-
-class ConvNeXtV2(Staged):
+class ConvNeXtV2(Patched):
     """ConvNeXt V2 (Woo et al. 2023) with a stem and stages for 32x32 images."""
 
     name: Literal["convnextv2"]
     kernel: Literal[3, 5, 7] = 7
-    patch: Literal[1, 2, 4] = 1
     drop_path: float = Field(0.0, ge=0, lt=1)
     grn: bool = Field(True, description="global response normalisation, the paper's own ingredient")
-
-    def last_side(self, side: int) -> int:
-        """Pixels a side that are left of an image in the last stage."""
-        return side // self.patch >> (len(self.widths) - 1)
 
 
 class Airbench(Strict):

@@ -33,7 +33,7 @@ def stepping(world: World, name: str, cost: float, **changes: Any) -> Trainer:
             world.now += cost * world.speed()
 
         def finish(self) -> None:
-            world.now += 0.3 * bool(self.slow)
+            world.now += 0.3 * self._finishes
 
     return trainer(recipe(**changes), kind=Stepping)
 
@@ -80,6 +80,16 @@ def test_the_end_of_slow_weights_is_told_in_the_references_steps(world):
     facts = calibration.calibrate(own, stepping(world, "other", 0.1), seconds=5)
     assert facts["finish_in_reference_steps"] == pytest.approx(3, rel=0.01)
     assert facts["ratio"] == pytest.approx(1, rel=0.01)
+
+
+def test_the_end_of_a_reference_comes_on_top_of_its_epochs_unless_it_has_a_budget(world):
+    own = stepping(world, "own", 0.2)
+    found = [
+        calibration.calibrate(own, stepping(world, "other", 0.1, precise_bn=True, **length), seconds=5)
+        for length in ({}, {"epochs": None, "budget": {"reference": "other", "epochs": 3}})
+    ]
+    assert [facts["reference_finish_in_steps"] for facts in found] == [pytest.approx(3, rel=0.01), 0]
+    assert [facts["finish_in_reference_steps"] for facts in found] == [0, 0]
 
 
 def test_the_reference_beside_itself_is_measured_once(world):

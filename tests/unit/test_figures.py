@@ -1,10 +1,13 @@
 """What a reader of the figures sees."""
 
 from itertools import pairwise
+from types import SimpleNamespace
 
 import matplotlib.pyplot as plt
+import pandas as pd
 import pytest
 
+from trainkit.figures import task2
 from trainkit.figures.style import log_x
 
 
@@ -20,3 +23,17 @@ def test_labels_of_a_logarithmic_axis_do_not_touch(highest):
     plt.close(figure)
     assert len(boxes) >= 2
     assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
+
+
+def test_a_drop_of_the_rate_is_marked_also_where_not_every_epoch_was_validated():
+    history = pd.DataFrame({"epoch": [2, 4, 6], "lr": [0.1, 0.1, 0.01]})
+    columns = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
+    results = SimpleNamespace(
+        some_of_task=lambda *tasks: ["cifar10-resnet"],
+        histories=lambda name: history.assign(seed=0, **dict.fromkeys(columns, 0.5)),
+        first=lambda name: SimpleNamespace(title="ResNet"),
+    )
+    figure = task2.baselines_history(results)
+    dotted = [line.get_xdata()[0] for line in figure.axes[1].lines if line.get_linestyle() == ":"]
+    plt.close(figure)
+    assert dotted == [5.5]

@@ -13,6 +13,7 @@ import psutil
 import pytest
 import torch
 
+from capture_hardware import table
 from trainkit import blocked, hardware, lease, precision, side_by_side, winograd
 from trainkit import device as devices
 from trainkit import limits as process_limits
@@ -78,7 +79,7 @@ def test_the_instruction_sets_are_those_that_the_kernel_lists(facts):
 
 
 def test_the_table_of_this_machine_has_a_text_for_every_item(facts):
-    rows = hardware.table({**facts, **MEASURED})
+    rows = table({**facts, **MEASURED})
     items = [item for item, _ in rows]
     assert len(set(items)) == len(items)
     assert all(isinstance(value, str) and value and "None" not in value for _, value in rows)
@@ -87,26 +88,26 @@ def test_the_table_of_this_machine_has_a_text_for_every_item(facts):
 
 
 def test_what_a_machine_does_not_report_is_said_in_words():
-    rows = dict(hardware.table(bare()))
+    rows = dict(table(bare()))
     for item in ("CPU sockets", "CPU clock, base", "CPU clock, maximum", "CPU caches"):
         assert rows[item] == "not reported by this machine"
     assert rows["GPUs"] == "0: no GPU: NVML says nothing"
     assert rows["CPUs allowed by cgroup quota"] == "no quota"
     assert rows["Memory allowed by cgroup"] == "no limit"
     machine = bare()
-    rows = dict(hardware.table(machine | {"limits": machine["limits"] | {"cgroup_v2": False}}))
+    rows = dict(table(machine | {"limits": machine["limits"] | {"cgroup_v2": False}}))
     assert rows["Memory allowed by cgroup"] == "not read: there is no cgroup v2 here"
     assert rows["CPU instruction sets"] == "none of those that matter here"
 
 
 def test_a_virtual_machine_is_named_where_it_hides_something():
-    rows = dict(hardware.table(bare(hypervisor="KVM")))
+    rows = dict(table(bare(hypervisor="KVM")))
     assert rows["CPU clock, base"] == "not reported by this machine (virtual machine: KVM)"
 
 
 def test_a_gpu_has_its_rows_and_a_missing_power_limit_its_words():
     gpu = {"model": "H100", "memory_mb": 81920, "driver": "550", "cuda": "12.4", "power_limit_w": None}
-    rows = dict(hardware.table(bare() | {"gpus": [gpu, gpu | {"power_limit_w": 700.0, "memory_mb": None}]}))
+    rows = dict(table(bare() | {"gpus": [gpu, gpu | {"power_limit_w": 700.0, "memory_mb": None}]}))
     assert rows["GPUs"] == "2"
     assert rows["GPU 0 model"] == "H100"
     assert rows["GPU 0 memory"] == "80.0 GiB"
@@ -116,17 +117,17 @@ def test_a_gpu_has_its_rows_and_a_missing_power_limit_its_words():
 
 
 def test_measured_rates_and_choices_are_in_the_table():
-    rows = dict(hardware.table(bare()))
+    rows = dict(table(bare()))
     assert rows["Matrix product, float32"] == "100 GFLOP/s measured"
     assert "bfloat16" in rows["Precision, linear"]
     assert "1.50 times" in rows["Precision, linear"]
     assert rows["Precision, linear"].endswith("channels_last")
     measured = copy.deepcopy(MEASURED)
     measured["precision"]["linear"]["training"]["layout"] = "side_by_side"
-    rows = dict(hardware.table(bare() | measured))
+    rows = dict(table(bare() | measured))
     assert rows["Precision, linear"].endswith("channels_last, small images side by side")
     measured["precision"]["linear"]["training"]["blocked"] = True
-    rows = dict(hardware.table(bare() | measured))
+    rows = dict(table(bare() | measured))
     assert rows["Precision, linear"].endswith("in oneDNN's blocks where a network can")
     assert rows["CPU threads of a run"] == "2 (images/s by threads: 1: 60, 2: 90)"
 
@@ -344,6 +345,22 @@ def test_no_more_threads_are_tried_than_the_quota_allows(monkeypatch):
     assert devices.thread_counts() == [1]
 
 
+def test_hyperthreads_of_one_core_are_one_also_where_only_some_cores_may_be_used(monkeypatch):
+    siblings = {0: "0,8", 1: "1,9", 8: "0,8", 9: "1,9"}
+
+    def read(path):
+        return siblings.get(int(path.split("/cpu")[2].partition("/")[0]))
+
+    monkeypatch.setattr(process_limits, "read", read)
+    assert process_limits.physical_cores({0, 1, 8, 9}) == 2
+    assert process_limits.physical_cores({0, 8}) == 1
+    assert process_limits.physical_cores({0, 1}) == 2
+    assert process_limits.physical_cores({4, 5, 6}) == 3  # where the kernel says nothing
+    monkeypatch.setattr(devices.os, "sched_getaffinity", lambda pid: {0, 1, 8, 9})
+    monkeypatch.setattr(devices, "limits", lambda: {"cpus_by_cgroup_quota": None})
+    assert devices.thread_counts() == [2, 4]
+
+
 # -- Limits ----------------------------------------------------------------------------------------
 
 
@@ -399,7 +416,7 @@ def test_a_gpu_that_pytorch_cannot_use_ends_in_one_line_with_the_remedy(monkeypa
 
 
 def test_products_of_float32_that_are_made_as_tf32_are_called_so():
-    rows = [dict(hardware.table(bare() | {"tf32": tf32})) for tf32 in (False, True)]
+    rows = [dict(table(bare() | {"tf32": tf32})) for tf32 in (False, True)]
     assert "Matrix product, float32" in rows[0]
     assert "Matrix product, float32 (as TF32)" in rows[1]
 

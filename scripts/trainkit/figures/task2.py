@@ -21,9 +21,8 @@ def baselines_history(results: Results) -> Figure:
             curve(ax, history, "epoch", f"train_{kind}", "training (augmented images)", scale)
             curve(ax, history, "epoch", f"val_{kind}", "validation", scale, ls="--")
         drops = history.groupby("epoch").lr.mean()
-        for epoch in drops.index[1:]:
-            if drops[epoch] < 0.5 * drops[epoch - 1]:
-                axes[1, column].axvline(epoch - 0.5, color="0.6", lw=1, ls=":")
+        for epoch in drops.index[drops < 0.5 * drops.shift()]:
+            axes[1, column].axvline(epoch - 0.5, color="0.6", lw=1, ls=":")
         axes[0, column].set_title(results.first(name).title, fontsize=11)
         axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes[1, column].set_xlabel("epoch (dotted: the learning rate drops)")
