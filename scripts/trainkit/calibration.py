@@ -9,7 +9,7 @@ from trainkit.engine import Trainer
 FEWEST_STEPS, MOST_STEPS = 2, {"cpu": 8, "cuda": 100}  # of a round
 ROUND_SECONDS = 1.0  # at most
 ROUNDS = range(5, 41)  # at least and at most, as ``seconds`` allow
-FINISHES = 5  # measured; it comes once a run, so that its error hardly counts
+FINISHES = 3  # measured; it comes once a run, so that its error hardly counts
 LR = 1e-3
 
 

@@ -9,7 +9,8 @@ editing an architecture does not change what is measured.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -35,6 +36,7 @@ BATCH = {"cpu": 128, "cuda": 4096}
 WIDE_ON_CPU, WIDE_IN_EACH_PRECISION = 64, 32
 ROUNDS = 6
 LAYOUT_ROUNDS = 20  # of convolutions in training: with 6, of two a fifth apart the slower one won at times
+SETTLED = 1.4  # times as fast after ROUNDS: no more rounds are needed
 HOPELESS = 3  # so many times slower than the fastest: one round is enough to know
 MARGIN = 1.1  # timings of a shared machine differ by so much without a reason
 PRECISIONS = ("float32", "bfloat16")
@@ -212,7 +214,9 @@ def _rates(
             x.contiguous(memory_format=numerics.memory_format) if x.ndim == 4 else x,
         )
     seconds: dict[tuple[str, str], list[float]] = {variant: [] for variant in variants}
-    for _ in range(rounds + 1):  # in turn, so that a change of the machine's speed hits all
+    for done in range(rounds + 1):  # in turn, so that a change of the machine's speed hits all
+        if done > ROUNDS and _settled(seconds.values()):
+            break
         for (precision, layout), times in seconds.items():
             fastest = min((min(other[1:]) for other in seconds.values() if len(other) > 1), default=math.inf)
             if times and _hopeless(times, fastest, device):
@@ -226,6 +230,12 @@ def _rates(
             times.append(clock.lap())
     # The fastest round: other work on the machine only ever slows one down.
     return {variant: round(len(example) / min(times[1:] or times), 1) for variant, times in seconds.items()}
+
+
+def _settled(seconds: Iterable[list[float]]) -> bool:
+    """Whether each variant is so far from the next one that more rounds would not change their order."""
+    best = sorted(min(times[1:] or times) for times in seconds)
+    return all(slower > SETTLED * faster for faster, slower in pairwise(best))
 
 
 def _hopeless(times: list[float], fastest: float, device: torch.device) -> bool:

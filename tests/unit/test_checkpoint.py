@@ -207,6 +207,17 @@ def test_writing_takes_at_most_its_share_of_the_time(tmp_path, monkeypatch):
     assert 5 < spent <= 0.02 * now[0]
 
 
+def test_what_comes_before_training_makes_no_first_step_worth_writing(tmp_path, monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(checkpoint.time, "monotonic", lambda: now[0])
+    checkpoints = Checkpoints(tmp_path, "key")
+    now[0] = 20.0  # a warm-up
+    assert checkpoints.load() is None
+    assert not checkpoints.due()
+    now[0] += checkpoint.SECONDS_BETWEEN
+    assert checkpoints.due()
+
+
 def test_a_clock_that_jumps_does_not_matter(tmp_path, monkeypatch):
     import time
 

@@ -435,6 +435,18 @@ def test_only_a_precision_far_slower_than_the_fastest_is_not_tried_again(times, 
     assert precision._hopeless(times, fastest, torch.device("cpu")) is hopeless
 
 
+@pytest.mark.parametrize(
+    ("one", "other", "settled"),
+    [
+        ([9.0, 1.0, 1.2], [9.0, 1.5, 1.6], True),
+        ([9.0, 1.5, 1.6], [9.0, 1.0, 1.2], True),
+        ([9.0, 1.0, 1.2], [9.0, 1.3, 1.6], False),  # the first round warms up, the fastest one counts
+    ],
+)
+def test_no_more_rounds_are_made_where_layouts_are_far_apart(one, other, settled):
+    assert precision._settled([one, other]) is settled
+
+
 def test_a_gpus_first_round_which_tries_algorithms_says_nothing_of_a_precision():
     assert not precision._hopeless([5.0], 0.05, torch.device("cuda"))
     assert precision._hopeless([5.0, 0.2], 0.05, torch.device("cuda"))
