@@ -71,7 +71,7 @@ class Reference:
             batch_size,
             shuffle=True,
             drop_last=True,
-            num_workers=max(1, min(len(os.sched_getaffinity(0)), len(dataset) // batch_size // 8)),
+            num_workers=len(os.sched_getaffinity(0)),
             multiprocessing_context="fork",
         )
         self.batch_size = batch_size

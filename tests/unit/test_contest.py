@@ -280,7 +280,7 @@ def test_a_difference_beyond_all_accuracies_is_not_called_one_to_be_found(write_
 def test_the_answer_says_of_seconds_that_are_equal_that_they_are(write_contest):
     accuracies = {CONTROL: [0.50, 0.51], LINEAR: [0.60, 0.62]}
     equal = answers.steps_and_seconds(tables.equal_time(write_contest(accuracies)))
-    assert equal == ("Each made 20 steps, in seconds within 3% of the budget.")
+    assert equal == "Each made 20 steps, in seconds within 3% of the budget."
 
 
 def test_the_answer_says_how_far_the_seconds_lie_from_the_budget(write_contest):
