@@ -118,6 +118,11 @@ def test_words_say_no_more_than_the_verdict(league):
     assert "of those that were run" in answers.rankings(task3.equal(league))
 
 
+def test_of_one_seed_each_nothing_is_called_significant_or_not(league):
+    said = answers.differences([row | {"pairs": 1} for row in task3.equal(league)])
+    assert said == "One seed each, so that any difference may be chance (n=1)."
+
+
 def test_the_answer_names_what_is_significant_and_what_would_be_found(league):
     said = answers.rankings(task3.equal(league))
     assert "Significantly different from the ResNet: ConvNeXt V2 at equal parameters (+10.0" in said

@@ -29,6 +29,8 @@ def rankings(equal: Rows) -> str:
 def differences(equal: Rows) -> str:
     """Which differences from the ResNet are significant, and how large one must be to be found."""
     compared = [row for row in equal if row["comparison"] in COMPARISONS]
+    if compared and all(row.get("pairs", 0) < 2 for row in compared):
+        return "One seed each, so that any difference may be chance (n=1)."
     found = [
         f"{ARCHITECTURES[row['model']]} at {COMPARISONS[row['comparison']]} "
         f"({row['difference']:+.2f} points, p={row['p_holm']:.2g})"
