@@ -15,7 +15,7 @@ from trainkit.files import atomic, write_json
 LAYOUT_NAMES = {  # where the name says too little
     "side_by_side": "channels_last, small images side by side",
     "blocked": "in oneDNN's blocks where a network can",
-    "winograd": "channels_last, wide convolutions by Winograd's algorithm",
+    "winograd": "wide convolutions by Winograd's algorithm",
 }
 
 
@@ -96,7 +96,8 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
     for family, measured in hardware["precision"].items():
         training = measured["training"]
         gain = training["bfloat16"] / training["float32"]
-        layout = "blocked" if training.get("blocked") else training["layout"]
+        own = (layout for layout in ("winograd", "blocked") if training.get(layout))
+        layout = next(own, training["layout"])
         rows.append(
             (
                 f"Precision, {family}",

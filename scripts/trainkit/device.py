@@ -59,7 +59,7 @@ class Numerics:
         if self.layout == BLOCKED:
             blocked.use(model)
         if self.layout == WINOGRAD:
-            winograd.use(model)
+            winograd.use(model, self.precision)
         return model.to(memory_format=self.memory_format)
 
 
@@ -163,11 +163,8 @@ def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
             f"{spec.name}: recipe.layout: {model.name} cannot train in blocks here; that takes a ResNet, "
             "ConvNet, RepVGG or airbench, no recipe.compile, and for bfloat16 a CPU with AVX512; say auto"
         )
-    if found.layout == WINOGRAD and (found.precision != "float32" or recipe.compile):
-        raise StudyError(
-            f"{spec.name}: recipe.layout: winograd takes recipe.precision float32 (here it is "
-            f"{found.precision}) and no recipe.compile; say auto"
-        )
+    if found.layout == WINOGRAD and recipe.compile:
+        raise StudyError(f"{spec.name}: recipe.layout: winograd takes no recipe.compile; say auto")
     return found
 
 
@@ -183,11 +180,13 @@ def measured(
     ``precision`` and ``compile`` are the recipe's: not each layout goes with each of them.
     """
     found = of_family(family(model), hardware, use)
-    blocks = hardware["precision"][family(model)][use].get("blocked", False)
-    if blocks and can_block(model, found.precision if precision == "auto" else precision, compile):
+    faster = hardware["precision"][family(model)][use]
+    asked = found.precision if precision == "auto" else precision
+    wide = faster.get(WINOGRAD) and models.module(model.name).widest(model) >= winograd.FEWEST[asked]
+    if wide and asked == found.precision and not compile:
+        return replace(found, layout=WINOGRAD)
+    if faster.get(BLOCKED) and can_block(model, asked, compile):
         return replace(found, layout=BLOCKED)
-    if found.layout == WINOGRAD and (precision == "bfloat16" or compile):
-        return replace(found, layout=CHANNELS_LAST)
     return found
 
 

@@ -33,7 +33,8 @@ from trainkit.device import (
 # Images: on a GPU so many that its kernels take longer than it takes to launch them.
 BATCH = {"cpu": 128, "cuda": 4096}
 # Wide convolutions take long on a CPU, seconds where it has no bfloat16; of more images layouts tell more.
-WIDE_ON_CPU, WIDE_IN_EACH_PRECISION = 64, 32
+WIDE_IN_EACH_PRECISION = 32
+WIDE_ON_CPU = {"float32": 64, "bfloat16": 128}
 ROUNDS = 6
 LAYOUT_ROUNDS = 20  # of convolutions in training: with 6, of two a fifth apart the slower one won at times
 SETTLED = 1.4  # times as fast after ROUNDS: no more rounds are needed
@@ -114,8 +115,8 @@ def measure(device: torch.device) -> dict[str, Any]:
     """For each family, training and inference: images a second by precision, and the choices.
 
     Each precision is tried in channels_last memory, then the faster one in contiguous memory too, and where
-    a CPU trains convolutions, in oneDNN's blocks and, wide ones, with small images side by side (bfloat16) or
-    by Winograd's algorithm (float32).
+    a CPU trains convolutions, in oneDNN's blocks and, wide ones, by Winograd's algorithm and (bfloat16) with
+    small images side by side.
     """
     facts = {}
     for family, stand_in in STAND_INS.items():
@@ -143,27 +144,29 @@ def measure(device: torch.device) -> dict[str, Any]:
 def _try_own_layouts(family: str, device: torch.device, found: dict[str, Any]) -> None:
     """Try the layouts that PyTorch has not for convolutions in training on a CPU.
 
-    ``layout`` becomes side_by_side or winograd where that is clearly faster. ``blocked`` says whether
-    networks that can should compute in oneDNN's blocks: unless they are clearly slower there than in
-    ``layout``. A tie goes to blocks: where there is no matrix unit, whole networks were as fast in them or
-    faster (docs/results.md).
+    ``layout`` becomes side_by_side where that is clearly faster. ``blocked`` says whether networks that can
+    should compute in oneDNN's blocks: unless they are clearly slower there than in ``layout``. A tie goes to
+    blocks: where there is no matrix unit, whole networks were as fast in them or faster (docs/results.md).
+    ``winograd`` says whether wide convolutions are clearly faster by Winograd's algorithm than in either.
     """
 
     def rate_over(layout: str, other: str) -> float:
         rates = _layout_rates(family, device, True, found["choice"], (other, layout))
         return round(rates[layout] / rates[other], 2)
 
-    own = {"bfloat16": SIDE_BY_SIDE, "float32": WINOGRAD}[found["choice"]]
-    if family == WIDE and (own == WINOGRAD or found["layout"] == CHANNELS_LAST):
-        found[f"{own}_gain"] = rate_over(own, found["layout"])
-        if found[f"{own}_gain"] > MARGIN:
-            found["layout"] = own
+    if family == WIDE and (found["choice"], found["layout"]) == ("bfloat16", CHANNELS_LAST):
+        found["side_by_side_gain"] = rate_over(SIDE_BY_SIDE, CHANNELS_LAST)
+        if found["side_by_side_gain"] > MARGIN:
+            found["layout"] = SIDE_BY_SIDE
     if blocked.available(getattr(torch, found["choice"])):
         try:
             found["blocked_gain"] = rate_over(BLOCKED, found["layout"])
             found["blocked"] = found["blocked_gain"] > 1 / MARGIN
         except RuntimeError as error:  # oneDNN has no such kernels here
             found["blocked_error"] = str(error)
+    if family == WIDE:
+        found["winograd_gain"] = rate_over(WINOGRAD, BLOCKED if found.get("blocked") else found["layout"])
+        found["winograd"] = found["winograd_gain"] > MARGIN
 
 
 def clearly_best(rates: dict[str, float]) -> str:
@@ -191,7 +194,8 @@ def _layout_rates(
 ) -> dict[str, float]:
     variants = [(precision, layout) for layout in layouts]
     rounds = LAYOUT_ROUNDS if training and family in (CONVOLUTION, WIDE) else ROUNDS
-    images = WIDE_ON_CPU if family == WIDE and device.type == "cpu" else BATCH[device.type]
+    slow = family == WIDE and device.type == "cpu"
+    images = WIDE_ON_CPU[precision] if slow else BATCH[device.type]
     rates = _rates(STAND_INS[family], images, device, training, variants, rounds)
     return {layout: rates[precision, layout] for layout in layouts}
 
@@ -207,9 +211,9 @@ def _rates(
     """Images a second of each precision and layout."""
     model, example = stand_in(images)
     models = {}
-    for layout in {layout for _, layout in variants}:
-        numerics, x = Numerics(layout=layout), example.to(device)
-        models[layout] = (
+    for precision, layout in variants:
+        numerics, x = Numerics(precision, layout), example.to(device)
+        models[precision, layout] = (
             numerics.lay_out(copy.deepcopy(model).to(device)).train(training),
             x.contiguous(memory_format=numerics.memory_format) if x.ndim == 4 else x,
         )
@@ -221,7 +225,7 @@ def _rates(
             fastest = min((min(other[1:]) for other in seconds.values() if len(other) > 1), default=math.inf)
             if times and _hopeless(times, fastest, device):
                 continue
-            network, x = models[layout]
+            network, x = models[precision, layout]
             clock = Clock(device)
             with torch.set_grad_enabled(training), autocast(device, precision):
                 out = blocked.dense(network(x))

@@ -21,7 +21,7 @@ from trainkit.config import load_study
 from trainkit.device import Numerics
 from trainkit.errors import StudyError
 from trainkit.models import build, module
-from trainkit.spec import ResNet
+from trainkit.spec import Airbench, ResNet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -167,25 +167,30 @@ def test_a_recipe_that_asks_for_blocks_gets_them_or_an_error():
                 devices.numerics(spec, {"precision": FOUND})
 
 
-def test_winograds_algorithm_is_for_float32_without_compile():
+@pytest.mark.parametrize(("choice", "other"), [("float32", "bfloat16"), ("bfloat16", "float32")])
+def test_winograds_algorithm_is_for_the_precision_it_was_measured_in_without_compile(
+    monkeypatch, choice, other
+):
     wide = ResNet(name="resnet", depth=18, width=64)
-    training = {"choice": "float32", "layout": "winograd"}
+    training = {"choice": choice, "layout": "channels_last", "winograd": True, "blocked": True}
     found = {"precision": {devices.WIDE: {"training": training}}}
-    assert devices.measured(wide, found) == Numerics("float32", "winograd")
-    assert devices.measured(wide, found, precision="bfloat16").layout == "channels_last"
+    monkeypatch.setattr(blocked, "available", lambda dtype: False)
+    assert devices.measured(wide, found) == Numerics(choice, "winograd")
+    assert devices.measured(wide, found, precision=choice) == Numerics(choice, "winograd")
+    assert devices.measured(wide, found, precision=other).layout == "channels_last"
     assert devices.measured(wide, found, compile=True).layout == "channels_last"
+    monkeypatch.setattr(blocked, "available", lambda dtype: True)
+    assert devices.measured(wide, found) == Numerics(choice, "winograd")
+    narrower = Airbench(name="airbench", widths=[32, 128, 128])  # gains in float32 only
+    expected = {"float32": "winograd", "bfloat16": "blocked"}[choice]
+    assert devices.measured(narrower, found) == Numerics(choice, expected)
     spec = load_study(ROOT, {"preset": "smoke"}).run_spec("cifar10-resnet")
-    for asked in (
-        {"precision": "bfloat16"},
-        {"precision": "auto"},
-        {"precision": "float32", "compile": True},
-    ):
-        recipe = spec.recipe.model_copy(update={"layout": "winograd"} | asked)
-        with pytest.raises(StudyError, match=r"cifar10-resnet: recipe\.layout: winograd takes"):
-            devices.numerics(spec.model_copy(update={"recipe": recipe}), {"precision": FOUND})
-    recipe = spec.recipe.model_copy(update={"layout": "winograd", "precision": "float32"})
-    spec = spec.model_copy(update={"recipe": recipe})
-    assert devices.numerics(spec, {"precision": FOUND}) == Numerics("float32", "winograd")
+    recipe = spec.recipe.model_copy(update={"layout": "winograd", "precision": choice})
+    asked = spec.model_copy(update={"recipe": recipe})
+    assert devices.numerics(asked, {"precision": FOUND}) == Numerics(choice, "winograd")
+    asked = spec.model_copy(update={"recipe": recipe.model_copy(update={"compile": True})})
+    with pytest.raises(StudyError, match=r"cifar10-resnet: recipe\.layout: winograd takes no"):
+        devices.numerics(asked, {"precision": FOUND})
 
 
 def test_a_network_of_no_measured_family_is_told_which_there_are(monkeypatch):
@@ -208,41 +213,40 @@ def test_every_stand_in_is_measured_in_every_precision_and_layout():
             precisions = {name: found[name] for name in ("float32", "bfloat16")}
             assert found["choice"] == precision.clearly_best(precisions)
             layouts = {layout: found[layout] for layout in ("channels_last", "contiguous")}
-            best = precision.clearly_best(layouts)
-            for own in ("side_by_side", "winograd"):
-                best = own if found.get(f"{own}_gain", 0) > precision.MARGIN else best
-            assert found["layout"] == best
-    assert ("winograd_gain" in convolution) == (convolution["choice"] == "float32")
+            rows = found.get("side_by_side_gain", 0) > precision.MARGIN
+            assert found["layout"] == ("side_by_side" if rows else precision.clearly_best(layouts))
+    assert convolution["winograd"] == (convolution["winograd_gain"] > precision.MARGIN)
 
 
 @pytest.mark.parametrize(
-    ("bfloat16", "contiguous", "own", "blocks", "layout", "in_blocks"),
+    ("bfloat16", "contiguous", "rows", "winograd", "blocks", "layout", "in_blocks", "by_winograd"),
     [
-        (2.0, 0.5, 1.5, 1.0, "side_by_side", False),
-        (2.0, 0.5, 1.5, 1.4, "side_by_side", True),
-        (2.0, 0.5, 1.05, 0.9, "channels_last", False),
-        (2.0, 0.5, 1.05, 0.95, "channels_last", True),  # as fast, for all that can be told
-        (2.0, 1.5, 1.6, 1.2, "contiguous", False),  # rows are not tried, blocks are slower
-        (2.0, 1.15, 1.5, 1.2, "contiguous", True),
-        (0.5, 0.5, 1.5, 0.8, "winograd", False),
-        (0.5, 0.5, 1.5, 1.4, "winograd", True),
-        (0.5, 0.5, 1.05, 0.9, "channels_last", False),
-        (0.5, 1.5, 1.6, 1.2, "contiguous", False),  # beside contiguous memory, where that is faster
-        (0.5, 1.2, 1.6, 1.2, "winograd", False),
+        (2.0, 0.5, 1.5, 1.0, 1.0, "side_by_side", False, False),
+        (2.0, 0.5, 1.5, 1.0, 1.4, "side_by_side", True, False),
+        (2.0, 0.5, 1.05, 1.0, 0.9, "channels_last", False, False),
+        (2.0, 0.5, 1.05, 1.0, 0.95, "channels_last", True, False),  # as fast, for all that can be told
+        (2.0, 1.5, 1.6, 1.0, 1.2, "contiguous", False, False),  # rows are not tried, blocks are slower
+        (2.0, 1.15, 1.5, 1.0, 1.2, "contiguous", True, False),
+        (2.0, 0.5, 1.5, 1.6, 1.0, "side_by_side", False, False),  # no more than chance beyond rows
+        (2.0, 0.5, 1.5, 1.8, 1.0, "side_by_side", False, True),
+        (2.0, 0.5, 1.05, 1.25, 1.2, "channels_last", True, False),  # nor beyond blocks
+        (2.0, 0.5, 1.05, 1.4, 1.2, "channels_last", True, True),
+        (0.5, 0.5, 9.9, 1.5, 0.8, "channels_last", False, True),  # rows are not tried in float32
+        (0.5, 1.5, 9.9, 1.6, 1.2, "contiguous", False, False),
+        (0.5, 1.2, 9.9, 1.6, 1.2, "contiguous", True, True),
     ],
 )
 def test_layouts_of_our_own_are_taken_where_they_were_measured_faster_or_blocks_no_slower(
-    monkeypatch, bfloat16, contiguous, own, blocks, layout, in_blocks
+    monkeypatch, bfloat16, contiguous, rows, winograd, blocks, layout, in_blocks, by_winograd
 ):
     speed = {"float32": 1.0, "bfloat16": bfloat16, "channels_last": 1.0, "contiguous": contiguous}
-    speed |= {"side_by_side": own, "winograd": own, "blocked": blocks}  # of bfloat16 and of float32
+    speed |= {"side_by_side": rows, "winograd": winograd, "blocked": blocks}
 
     def rates(stand_in, images, device, training, variants, rounds=None):
         ways = {way for _, way in variants}
         if {"side_by_side", "winograd", "blocked"} & ways:
             assert rounds == precision.LAYOUT_ROUNDS
         assert {way: p for p, way in variants}.get("side_by_side") in (None, "bfloat16")
-        assert {way: p for p, way in variants}.get("winograd") in (None, "float32")
         if stand_in is precision._convolution:  # the narrow one has none of the two, and is faster in blocks
             assert not {"side_by_side", "winograd"} & ways
             return {(p, way): speed[p] * {"blocked": 2.0}.get(way, 1.0) for p, way in variants}
@@ -252,7 +256,7 @@ def test_layouts_of_our_own_are_taken_where_they_were_measured_faster_or_blocks_
     monkeypatch.setattr(blocked, "available", lambda dtype: True)
     facts = precision.measure(torch.device("cpu"))
     found = facts[devices.WIDE]["training"]
-    assert (found["layout"], found["blocked"]) == (layout, in_blocks)
+    assert (found["layout"], found["blocked"], found["winograd"]) == (layout, in_blocks, by_winograd)
     narrow = facts[devices.CONVOLUTION]["training"]
     assert (narrow["layout"], narrow["blocked"]) == ("channels_last", True)
     assert not any("blocked" in facts[family]["training"] for family in ("linear", "depthwise"))
