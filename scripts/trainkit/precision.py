@@ -33,8 +33,7 @@ from trainkit.device import (
 # Images: on a GPU so many that its kernels take longer than it takes to launch them.
 BATCH = {"cpu": 128, "cuda": 4096}
 # Wide convolutions take long on a CPU, seconds where it has no bfloat16; of more images layouts tell more.
-WIDE_IN_EACH_PRECISION = 32
-WIDE_ON_CPU = {"float32": 64, "bfloat16": 128}
+WIDE_ON_CPU, WIDE_IN_EACH_PRECISION = 64, 32
 ROUNDS = 6
 LAYOUT_ROUNDS = 20  # of convolutions in training: with 6, of two a fifth apart the slower one won at times
 SETTLED = 1.4  # times as fast after ROUNDS: no more rounds are needed
@@ -68,6 +67,11 @@ def _wide_convolution(batch: int) -> tuple[nn.Module, Tensor]:
     """The last stages of a wide network, 8 and 4 pixels a side."""
     network = _convolutions((128, 128, 1), (128, 256, 2), (256, 256, 1), (256, 256, 1))
     return network, torch.randn(batch, 128, 8, 8)
+
+
+def _stage(batch: int) -> tuple[nn.Module, Tensor]:
+    """Convolutions as Winograd's algorithm takes them: of stride 1. By so many channels timings agree."""
+    return _convolutions((128, 384, 1), (384, 384, 1)), torch.randn(batch, 128, 8, 8)
 
 
 def _convolutions(*shapes: tuple[int, int, int]) -> nn.Module:
@@ -147,11 +151,12 @@ def _try_own_layouts(family: str, device: torch.device, found: dict[str, Any]) -
     ``layout`` becomes side_by_side where that is clearly faster. ``blocked`` says whether networks that can
     should compute in oneDNN's blocks: unless they are clearly slower there than in ``layout``. A tie goes to
     blocks: where there is no matrix unit, whole networks were as fast in them or faster (docs/results.md).
-    ``winograd`` says whether wide convolutions are clearly faster by Winograd's algorithm than in either.
+    ``winograd`` says whether wide convolutions are clearly faster by Winograd's algorithm than in the better
+    of these.
     """
 
-    def rate_over(layout: str, other: str) -> float:
-        rates = _layout_rates(family, device, True, found["choice"], (other, layout))
+    def rate_over(layout: str, other: str, stand_in: StandIn | None = None) -> float:
+        rates = _layout_rates(family, device, True, found["choice"], (other, layout), stand_in)
         return round(rates[layout] / rates[other], 2)
 
     if family == WIDE and (found["choice"], found["layout"]) == ("bfloat16", CHANNELS_LAST):
@@ -165,7 +170,8 @@ def _try_own_layouts(family: str, device: torch.device, found: dict[str, Any]) -
         except RuntimeError as error:  # oneDNN has no such kernels here
             found["blocked_error"] = str(error)
     if family == WIDE:
-        found["winograd_gain"] = rate_over(WINOGRAD, BLOCKED if found.get("blocked") else found["layout"])
+        best = BLOCKED if found.get("blocked") else found["layout"]
+        found["winograd_gain"] = rate_over(WINOGRAD, best, _stage)
         found["winograd"] = found["winograd_gain"] > MARGIN
 
 
@@ -190,13 +196,17 @@ def measure_threads(candidates: list[int]) -> dict[str, float]:
 
 
 def _layout_rates(
-    family: str, device: torch.device, training: bool, precision: str, layouts: tuple[str, ...]
+    family: str,
+    device: torch.device,
+    training: bool,
+    precision: str,
+    layouts: tuple[str, ...],
+    stand_in: StandIn | None = None,
 ) -> dict[str, float]:
     variants = [(precision, layout) for layout in layouts]
     rounds = LAYOUT_ROUNDS if training and family in (CONVOLUTION, WIDE) else ROUNDS
-    slow = family == WIDE and device.type == "cpu"
-    images = WIDE_ON_CPU[precision] if slow else BATCH[device.type]
-    rates = _rates(STAND_INS[family], images, device, training, variants, rounds)
+    images = WIDE_ON_CPU if family == WIDE and device.type == "cpu" else BATCH[device.type]
+    rates = _rates(stand_in or STAND_INS[family], images, device, training, variants, rounds)
     return {layout: rates[precision, layout] for layout in layouts}
 
 
