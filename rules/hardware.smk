@@ -14,7 +14,7 @@ rule hardware:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        version=2,  # of what is measured: a higher one makes old studies measure again
+        version=3,  # of what is measured: a higher one makes old studies measure again
     shell:
         "python scripts/capture_hardware.py --threads {threads}"
         " --out {output.json} --table {output.table} 2>&1 | tee {log}"

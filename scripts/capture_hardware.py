@@ -15,7 +15,7 @@ from trainkit.files import atomic, write_json
 LAYOUT_NAMES = {  # where the name says too little
     "side_by_side": "channels_last, small images side by side",
     "blocked": "in oneDNN's blocks where a network can",
-    "winograd": "wide convolutions by Winograd's algorithm",
+    "winograd": "by Winograd's algorithm where convolutions are wide",
 }
 
 

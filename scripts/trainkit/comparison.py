@@ -305,7 +305,7 @@ def facts(a: Side, b: Side) -> dict[str, list[Change]]:
 def _is_measured(key: str) -> bool:
     """Whether a key of hardware.json is a reading, which differs from one time to the next."""
     measured = ("threads_images_per_second", "matrix_product_gflops", "precision.", "cpu.clock_current_mhz")
-    return key.startswith(measured) and not key.endswith((".choice", ".layout", ".blocked"))
+    return key.startswith(measured) and not key.endswith((".choice", ".layout", ".blocked", ".winograd"))
 
 
 def _values(side: Side, key: str) -> dict[str, str]:

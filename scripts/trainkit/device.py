@@ -163,8 +163,11 @@ def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
             f"{spec.name}: recipe.layout: {model.name} cannot train in blocks here; that takes a ResNet, "
             "ConvNet, RepVGG or airbench, no recipe.compile, and for bfloat16 a CPU with AVX512; say auto"
         )
-    if found.layout == WINOGRAD and recipe.compile:
-        raise StudyError(f"{spec.name}: recipe.layout: winograd takes no recipe.compile; say auto")
+    if found.layout == WINOGRAD and not can_winograd(model, found.precision, recipe.compile):
+        raise StudyError(
+            f"{spec.name}: recipe.layout: winograd takes no recipe.compile, and 3x3 convolutions of stride 1 "
+            f"and {winograd.FEWEST[found.precision]} channels in {found.precision}; say auto"
+        )
     return found
 
 
@@ -182,8 +185,7 @@ def measured(
     found = of_family(family(model), hardware, use)
     faster = hardware["precision"][family(model)][use]
     asked = found.precision if precision == "auto" else precision
-    wide = faster.get(WINOGRAD) and models.module(model.name).widest(model) >= winograd.FEWEST[asked]
-    if wide and asked == found.precision and not compile:
+    if faster.get(WINOGRAD) and asked == found.precision and can_winograd(model, asked, compile):
         return replace(found, layout=WINOGRAD)
     if faster.get(BLOCKED) and can_block(model, asked, compile):
         return replace(found, layout=BLOCKED)
@@ -206,6 +208,13 @@ def of_family(name: str, hardware: dict[str, Any], use: str = "training") -> Num
         )
     found = hardware["precision"][name][use]
     return Numerics(found["choice"], found["layout"])
+
+
+def can_winograd(model: Model, precision: Precision, compile: bool) -> bool:
+    """Whether a network has convolutions that gain by Winograd's algorithm on a CPU."""
+    with torch.device("meta"):  # of which weights take no time
+        network = models.build(model, (32, 32, 3), 10)
+    return not compile and any(winograd.takes(module, precision) for module in network.modules())
 
 
 def can_block(model: Model, precision: Precision, compile: bool) -> bool:

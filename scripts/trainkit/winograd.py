@@ -17,12 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from trainkit.side_by_side import gains
+from trainkit.side_by_side import FEWEST_CHANNELS, gains
 
 STEP = 4  # pixels from a tile to the next, and outputs of one
 TILE = 6  # pixels a side
 POINTS = TILE**2
-FEWEST = {"float32": 128, "bfloat16": 256}  # channels of a convolution's wider side: of fewer it is slower
+FEWEST = {"float32": FEWEST_CHANNELS, "bfloat16": 256}  # channels of the wider side: with fewer it is slower
 CHUNK = 8 * 2**20  # bytes of transformed tiles that are computed at a time: they stay in the cache
 
 AT = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # where the polynomials are evaluated, and at infinity
@@ -47,13 +47,18 @@ class Conv2d(nn.Conv2d):
 
     def _conv_forward(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         out = Winograd.apply(x, weight)
-        return out if bias is None else out + bias[:, None, None]
+        return out if bias is None else out + bias.to(out)[:, None, None]
 
 
-def use(model: nn.Module, precision: str = "float32") -> None:
-    """Let the convolutions of ``model`` that gain by Winograd's algorithm in this precision compute by it."""
+def takes(module: nn.Module, precision: str) -> bool:
+    """Whether it is a convolution that gains by Winograd's algorithm in this precision."""
+    return gains(module) and max(module.in_channels, module.out_channels) >= FEWEST[precision]
+
+
+def use(model: nn.Module, precision: str) -> None:
+    """Let the convolutions of ``model`` that gain by Winograd's algorithm compute by it."""
     for module in model.modules():
-        if gains(module) and max(module.in_channels, module.out_channels) >= FEWEST[precision]:
+        if takes(module, precision):
             module.__class__ = Conv2d
 
 
@@ -82,12 +87,12 @@ class Winograd(torch.autograd.Function):
         of_images, of_weight = ctx.needs_input_grad
         images, gradient = x.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
         filters = of_filters(weight)
-        by_filters = torch.zeros_like(filters)
+        by_filters = torch.zeros_like(filters, dtype=torch.promote_types(filters.dtype, torch.float32))
         by_images = images.new_empty(images.shape)
         for some in chunks(images, weight):
             by_products = of_outputs(gradient[some])
             if of_weight:
-                by_filters.baddbmm_(by_products.transpose(1, 2), of_tiles(images[some]))
+                by_filters += by_products.transpose(1, 2) @ of_tiles(images[some])
             if of_images:
                 by_images[some] = to_images(by_products @ filters, *by_images[some].shape)
         by_weight = transformed(FILTER_TO_PRODUCTS.T, by_filters).view(3, 3, *weight.shape[:2])

@@ -142,17 +142,25 @@ def test_code_packages_data_machine_and_hardware_that_differ_are_listed(study):
         "git_commit": "beef", "code_digest": "1" * 16, "packages": {"torch": "9"}, "device": "Another",
         "data_sha256": {"train": "x"},
     }  # fmt: skip
-    a = study(
-        "a", (NAME, 0, {"packages": {"torch": "8"}}), hardware={"cpu": {"clock_current_mhz": 1}, "gpus": []}
-    )
-    b = study("b", (NAME, 0, changed), hardware={"cpu": {"clock_current_mhz": 2}, "gpus": ["one"]})
+    wide = {"winograd": True, "winograd_gain": 1.3}
+    other = {"winograd": False, "winograd_gain": 1.05}
+    hardware = [
+        {"cpu": {"clock_current_mhz": 1}, "gpus": [], "precision": {"wide": {"training": wide}}},
+        {"cpu": {"clock_current_mhz": 2}, "gpus": ["one"], "precision": {"wide": {"training": other}}},
+    ]
+    a = study("a", (NAME, 0, {"packages": {"torch": "8"}}), hardware=hardware[0])
+    b = study("b", (NAME, 0, changed), hardware=hardware[1])
     comparison = compare(a, b)
     assert comparison.facts["Code"] == [("git_commit", "unknown", "beef")]
     assert comparison.facts["Packages"] == [("packages.torch", "8", "9")]
     assert comparison.facts["Machine"] == [("device", "Some CPU", "Another")]
-    assert comparison.facts["Hardware"] == [("gpus", [], ["one"])]
+    assert comparison.facts["Hardware"] == [
+        ("gpus", [], ["one"]),
+        ("precision.wide.training.winograd", True, False),
+    ]
     assert [key for key, *_ in comparison.facts["Measured when each study began"]] == [
-        "cpu.clock_current_mhz"
+        "cpu.clock_current_mhz",
+        "precision.wide.training.winograd_gain",
     ]
     assert [key for key, *_ in comparison.facts["Data"]] == ["mnist.train"]
     assert comparison.rows[0].flags == ["other data", "other code"]

@@ -21,7 +21,7 @@ from trainkit.config import load_study
 from trainkit.device import Numerics
 from trainkit.errors import StudyError
 from trainkit.models import build, module
-from trainkit.spec import Airbench, ResNet
+from trainkit.spec import Airbench, ConvNet, ResNet
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -84,6 +84,11 @@ def test_the_table_of_this_machine_has_a_text_for_every_item(facts):
     assert len(set(items)) == len(items)
     assert all(isinstance(value, str) and value and "None" not in value for _, value in rows)
     assert dict(rows)["CPU model"] == facts["cpu"]["model"]
+    training = {"choice": "float32", "float32": 2.0, "bfloat16": 1.0, "layout": "contiguous"}
+    both = {"blocked": True, "winograd": True}
+    for more, words in ({}, "contiguous"), ({"blocked": True}, "blocks"), (both, "Winograd"):
+        wide = {"precision": {"wide convolution": {"training": training | more}}}
+        assert words in dict(table({**facts, **MEASURED, **wide}))["Precision, wide convolution"]
     assert {"GPUs", "CPU cores", "CPU clock, maximum", "Memory", "Operating system"} <= set(items)
 
 
@@ -184,13 +189,15 @@ def test_winograds_algorithm_is_for_the_precision_it_was_measured_in_without_com
     narrower = Airbench(name="airbench", widths=[32, 128, 128])  # gains in float32 only
     expected = {"float32": "winograd", "bfloat16": "blocked"}[choice]
     assert devices.measured(narrower, found) == Numerics(choice, expected)
+    single = ConvNet(name="convnet", stages=[[16], [32], [64, 64], [128]])  # its widest takes 64 channels in
+    assert devices.measured(single, found) == Numerics(choice, "blocked")
     spec = load_study(ROOT, {"preset": "smoke"}).run_spec("cifar10-resnet")
     recipe = spec.recipe.model_copy(update={"layout": "winograd", "precision": choice})
-    asked = spec.model_copy(update={"recipe": recipe})
+    asked = spec.model_copy(update={"recipe": recipe, "model": wide})
     assert devices.numerics(asked, {"precision": FOUND}) == Numerics(choice, "winograd")
-    asked = spec.model_copy(update={"recipe": recipe.model_copy(update={"compile": True})})
-    with pytest.raises(StudyError, match=r"cifar10-resnet: recipe\.layout: winograd takes no"):
-        devices.numerics(asked, {"precision": FOUND})
+    for change in ({"model": single}, {"recipe": recipe.model_copy(update={"compile": True})}):
+        with pytest.raises(StudyError, match=r"cifar10-resnet: recipe\.layout: winograd takes no"):
+            devices.numerics(asked.model_copy(update=change), {"precision": FOUND})
 
 
 def test_a_network_of_no_measured_family_is_told_which_there_are(monkeypatch):
@@ -244,6 +251,7 @@ def test_layouts_of_our_own_are_taken_where_they_were_measured_faster_or_blocks_
 
     def rates(stand_in, images, device, training, variants, rounds=None):
         ways = {way for _, way in variants}
+        assert (stand_in is precision._stage) == ("winograd" in ways)
         if {"side_by_side", "winograd", "blocked"} & ways:
             assert rounds == precision.LAYOUT_ROUNDS
         assert {way: p for p, way in variants}.get("side_by_side") in (None, "bfloat16")
@@ -318,6 +326,10 @@ def test_a_network_is_laid_out_as_was_measured():
     ):
         laid = Numerics(layout=layout).lay_out(copy.deepcopy(model))
         assert [sum(isinstance(m, kind) for m in laid.modules()) for kind in kinds] == numbers
+    wide = build(Airbench(name="airbench", widths=[128, 128, 256]), (32, 32, 3), 10)
+    for asked, number in (("float32", 5), ("bfloat16", 2)):
+        laid = Numerics(asked, "winograd").lay_out(copy.deepcopy(wide))
+        assert sum(isinstance(m, winograd.Conv2d) for m in laid.modules()) == number
 
 
 def test_contiguous_memory_is_taken_only_where_it_is_clearly_faster():
