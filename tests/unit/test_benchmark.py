@@ -117,7 +117,7 @@ def test_flops_are_counted_forward_and_backward_with_a_multiply_add_as_two():
 
 def test_the_parts_of_winograds_algorithm_are_convolution():
     model = nn.Sequential(nn.Conv2d(128, 128, 3, padding=1), nn.Flatten(), nn.Linear(128 * 64, 10))
-    winograd.use(model)
+    winograd.use(model, "float32")
     x = torch.randn(8, 128, 8, 8, requires_grad=True)
     cpu = torch.device("cpu")
     spent = profiling.breakdown(lambda: model(x).sum().backward(), cpu, steps=2)
