@@ -87,26 +87,27 @@ class Winograd(torch.autograd.Function):
         of_images, of_weight = ctx.needs_input_grad
         images, gradient = x.permute(0, 2, 3, 1), gradient.permute(0, 2, 3, 1)
         filters = of_filters(weight)
-        by_filters = torch.zeros_like(filters, dtype=torch.promote_types(filters.dtype, torch.float32))
+        by_filters, exact = None, torch.promote_types(filters.dtype, torch.float32)
         by_images = images.new_empty(images.shape)
         for some in chunks(images, weight):
             by_products = of_outputs(gradient[some])
             if of_weight:
-                by_filters += by_products.transpose(1, 2) @ of_tiles(images[some])
+                term = by_products.transpose(1, 2) @ of_tiles(images[some])
+                by_filters = term if by_filters is None else by_filters.to(exact).add_(term)
             if of_images:
                 by_images[some] = to_images(by_products @ filters, *by_images[some].shape)
-        by_weight = transformed(FILTER_TO_PRODUCTS.T, by_filters).view(3, 3, *weight.shape[:2])
-        return (
-            by_images.permute(0, 3, 1, 2) if of_images else None,
-            by_weight.permute(2, 3, 0, 1) if of_weight else None,
-        )
+        by_weight = None
+        if by_filters is not None:
+            by_weight = transformed(FILTER_TO_PRODUCTS.T, by_filters).unflatten(0, (3, 3)).permute(2, 3, 0, 1)
+        return by_images.permute(0, 3, 1, 2) if of_images else None, by_weight
 
 
 def chunks(images: Tensor, weight: Tensor) -> list[slice]:
     """``(N, H, W, C)`` images in parts of which the transformed tiles have about `CHUNK` bytes."""
     n, height, width, _ = images.shape
     each = POINTS * tiles(height) * tiles(width) * max(weight.shape[:2]) * images.element_size()
-    count = max(1, CHUNK // each)
+    parts = -(-n // max(1, CHUNK // each))
+    count = -(-n // parts)  # about equal parts
     return [slice(first, first + count) for first in range(0, n, count)]
 
 
