@@ -183,11 +183,11 @@ def measured(
     ``precision`` and ``compile`` are the recipe's: not each layout goes with each of them.
     """
     found = of_family(family(model), hardware, use)
-    faster = hardware["precision"][family(model)][use]
+    facts = hardware["precision"][family(model)][use]
     asked = found.precision if precision == "auto" else precision
-    if faster.get(WINOGRAD) and asked == found.precision and can_winograd(model, asked, compile):
+    if facts.get(WINOGRAD) and asked == found.precision and can_winograd(model, asked, compile):
         return replace(found, layout=WINOGRAD)
-    if faster.get(BLOCKED) and can_block(model, asked, compile):
+    if facts.get(BLOCKED) and can_block(model, asked, compile):
         return replace(found, layout=BLOCKED)
     return found
 
@@ -212,9 +212,11 @@ def of_family(name: str, hardware: dict[str, Any], use: str = "training") -> Num
 
 def can_winograd(model: Model, precision: Precision, compile: bool) -> bool:
     """Whether a network has convolutions that gain by Winograd's algorithm on a CPU."""
+    if compile:
+        return False
     with torch.device("meta"):  # of which weights take no time
         network = models.build(model, (32, 32, 3), 10)
-    return not compile and any(winograd.takes(module, precision) for module in network.modules())
+    return any(winograd.takes(module, precision) for module in network.modules())
 
 
 def can_block(model: Model, precision: Precision, compile: bool) -> bool:

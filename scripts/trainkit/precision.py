@@ -69,8 +69,8 @@ def _wide_convolution(batch: int) -> tuple[nn.Module, Tensor]:
     return network, torch.randn(batch, 128, 8, 8)
 
 
-def _stage(batch: int) -> tuple[nn.Module, Tensor]:
-    """Convolutions as Winograd's algorithm takes them: of stride 1. By so many channels timings agree."""
+def _stride_one(batch: int) -> tuple[nn.Module, Tensor]:
+    """Convolutions as Winograd's algorithm takes them. By fewer channels its gain varied from run to run."""
     return _convolutions((128, 384, 1), (384, 384, 1)), torch.randn(batch, 128, 8, 8)
 
 
@@ -171,7 +171,7 @@ def _try_own_layouts(family: str, device: torch.device, found: dict[str, Any]) -
             found["blocked_error"] = str(error)
     if family == WIDE:
         best = BLOCKED if found.get("blocked") else found["layout"]
-        found["winograd_gain"] = rate_over(WINOGRAD, best, _stage)
+        found["winograd_gain"] = rate_over(WINOGRAD, best, _stride_one)
         found["winograd"] = found["winograd_gain"] > MARGIN
 
 

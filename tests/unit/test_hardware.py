@@ -251,7 +251,7 @@ def test_layouts_of_our_own_are_taken_where_they_were_measured_faster_or_blocks_
 
     def rates(stand_in, images, device, training, variants, rounds=None):
         ways = {way for _, way in variants}
-        assert (stand_in is precision._stage) == ("winograd" in ways)
+        assert (stand_in is precision._stride_one) == ("winograd" in ways)
         if {"side_by_side", "winograd", "blocked"} & ways:
             assert rounds == precision.LAYOUT_ROUNDS
         assert {way: p for p, way in variants}.get("side_by_side") in (None, "bfloat16")
