@@ -33,10 +33,7 @@ rule benchmark_tables:
     input:
         expand("<results>/benchmark/{workload}.json", workload=STUDY.benchmark.workloads),
     output:
-        csv=expand(
-            "<results>/tables/{table}.csv", table=["benchmark", "benchmark_ladder", "benchmark_breakdown"]
-        ),
-        html=report_tables("benchmark", "benchmark_ladder", "benchmark_breakdown"),
+        tables=report_tables("benchmark", "benchmark_ladder", "benchmark_breakdown"),
         figure=report_figures("benchmark.svg"),
     log:
         "<results>/logs/benchmark_tables.log",

@@ -393,8 +393,9 @@ def on_demand_results():
 
 
 def report_tables(*names):
-    """Tables as outputs; `snakemake --report` shows the HTML twin, for it has no viewer for CSV."""
-    return _shown("tables", [f"{name}.html" for name in names])
+    """Tables as outputs, in CSV, and in HTML for `snakemake --report`, which has no viewer for CSV."""
+    csv = [f"<results>/tables/{name}.csv" for name in names]
+    return csv + _shown("tables", [f"{name}.html" for name in names])
 
 
 def _shown(folder, names):

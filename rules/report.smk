@@ -39,7 +39,7 @@ rule study_report:
             rules.task2_figures.output,
             rules.task3_figures.output,
             rules.task3_league_figure.output,
-            if_trained(league_networks(), rules.task3_inference.output.csv),
+            if_trained(league_networks(), rules.task3_inference.output),
             if_trained(TRANSFER, rules.task1_feature_map.output.figure),
             gallery("task1"),
             gallery("task2"),

@@ -4,41 +4,29 @@ use rule train as speedrun_train with:
         experiment=names_of("speedrun", "ablation"),
 
 
-rule speedrun_table:
+use rule task1_tables as speedrun_table with:
     input:
         records_of("speedrun"),
     output:
-        csv="<results>/tables/speedrun.csv",
-        html=report_tables("speedrun"),
+        report_tables("speedrun"),
     log:
         "<results>/logs/speedrun_table.log",
-    conda:
-        "../envs/study.yaml"
+    priority: 0
     params:
-        code=code_digest("make_tables.py"),
+        tables=["speedrun"],
         declared=declared("speedrun"),
         seeds=seeds_of("speedrun"),
-        study=study_folder,
-    shell:
-        "python scripts/make_tables.py speedrun"
-        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"
 
 
-rule ablation_table:
+use rule task1_tables as ablation_table with:
     input:
         records_of("ablation"),
     output:
-        csv="<results>/tables/speedrun_ablation.csv",
-        html=report_tables("speedrun_ablation"),
+        report_tables("speedrun_ablation"),
     log:
         "<results>/logs/speedrun_ablation.log",
-    conda:
-        "../envs/study.yaml"
+    priority: 0
     params:
-        code=code_digest("make_tables.py"),
+        tables=["speedrun_ablation"],
         declared=declared("ablation"),
         seeds=seeds_of("ablation"),
-        study=study_folder,
-    shell:
-        "python scripts/make_tables.py speedrun_ablation"
-        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"

@@ -41,26 +41,18 @@ use rule train as cifar10_trials with:
     priority: in_blocks(2)
 
 
-rule task2_tables:
+use rule task1_tables as task2_tables with:
     input:
         records_of(*TASK2),
     output:
-        csv=expand("<results>/tables/{table}.csv", table=TASK2_TABLES),
-        html=report_tables(*TASK2_TABLES),
+        report_tables(*TASK2_TABLES),
     log:
         "<results>/logs/task2_tables.log",
     priority: 2
-    conda:
-        "../envs/study.yaml"
     params:
-        code=code_digest("make_tables.py"),
-        declared=declared(*TASK2),
         tables=TASK2_TABLES,
+        declared=declared(*TASK2),
         seeds=seeds_of(*TASK2),
-        study=study_folder,
-    shell:
-        "python scripts/make_tables.py {params.tables}"
-        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"
 
 
 rule task2_figures:
@@ -82,8 +74,9 @@ rule task2_figures:
         "../envs/study.yaml"
     params:
         code=code_digest("make_figures.py"),
+        figures="task2",
         seeds=seeds_of(*TASK2),
         study=study_folder,
     shell:
-        "python scripts/make_figures.py task2"
+        "python scripts/make_figures.py {params.figures}"
         " --study {params.study} --seeds {params.seeds:q} 2>&1 | tee {log}"

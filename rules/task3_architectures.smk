@@ -1,47 +1,37 @@
+TASK3 = ("2.1.2", "2.1.3", "3")
+LEAGUE_TABLES = ["task3_equal", "task3_ablation"]
+
+
 use rule train as cifar10_architecture with:
     wildcard_constraints:
         experiment=names_of("3"),
 
 
-rule task3_tables:
+use rule task1_tables as task3_tables with:
     input:
-        records_of("2.1.2", "2.1.3", "3"),
+        records_of(*TASK3),
     output:
-        csv=expand("<results>/tables/{table}.csv", table=["task3_architectures"]),
-        html=report_tables("task3_architectures"),
+        report_tables("task3_architectures"),
     log:
         "<results>/logs/task3_tables.log",
-    conda:
-        "../envs/study.yaml"
+    priority: 0
     params:
-        code=code_digest("make_tables.py"),
-        declared=declared("2.1.2", "2.1.3", "3"),
-        seeds=seeds_of("2.1.2", "2.1.3", "3"),
-        study=study_folder,
-    shell:
-        "python scripts/make_tables.py task3_architectures"
-        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"
+        tables=["task3_architectures"],
+        declared=declared(*TASK3),
+        seeds=seeds_of(*TASK3),
 
 
-rule task3_figures:
+use rule task2_figures as task3_figures with:
     input:
-        records_of("2.1.2", "2.1.3", "3"),
+        records_of(*TASK3),
     output:
-        report_figures(
-            "task3_architectures.svg",
-            "task3_history.svg",
-        ),
+        report_figures("task3_architectures.svg", "task3_history.svg"),
     log:
         "<results>/logs/task3_figures.log",
-    conda:
-        "../envs/study.yaml"
+    priority: 0
     params:
-        code=code_digest("make_figures.py"),
-        seeds=seeds_of("2.1.2", "2.1.3", "3"),
-        study=study_folder,
-    shell:
-        "python scripts/make_figures.py task3"
-        " --study {params.study} --seeds {params.seeds:q} 2>&1 | tee {log}"
+        figures="task3",
+        seeds=seeds_of(*TASK3),
 
 
 # The league: three networks against the ResNet, each at equal parameters, multiply-adds and seconds.
@@ -50,42 +40,31 @@ use rule train as cifar10_league with:
         experiment=names_of("3-more"),
 
 
-rule task3_league_tables:
+use rule task1_tables as task3_league_tables with:
     input:
         records_of("3-more"),
     output:
-        csv=expand("<results>/tables/{table}.csv", table=["task3_equal", "task3_ablation"]),
-        html=report_tables("task3_equal", "task3_ablation"),
+        report_tables(*LEAGUE_TABLES),
     log:
         "<results>/logs/task3_league_tables.log",
-    conda:
-        "../envs/study.yaml"
+    priority: 0
     params:
-        code=code_digest("make_tables.py"),
+        tables=LEAGUE_TABLES,
         declared=declared("3-more"),
         seeds=seeds_of("3-more"),
-        study=study_folder,
-    shell:
-        "python scripts/make_tables.py task3_equal task3_ablation"
-        " --study {params.study} --seeds {params.seeds:q} --declared {params.declared:q} 2>&1 | tee {log}"
 
 
-rule task3_league_figure:
+use rule task2_figures as task3_league_figure with:
     input:
         records_of("3-more"),
     output:
         report_figures("task3_rankings.svg"),
     log:
         "<results>/logs/task3_league_figure.log",
-    conda:
-        "../envs/study.yaml"
+    priority: 0
     params:
-        code=code_digest("make_figures.py"),
+        figures="task3-league",
         seeds=seeds_of("3-more"),
-        study=study_folder,
-    shell:
-        "python scripts/make_figures.py task3-league"
-        " --study {params.study} --seeds {params.seeds:q} 2>&1 | tee {log}"
 
 
 # Inference by the trained networks: one seed of each, interleaved.
@@ -96,8 +75,7 @@ rule task3_inference:
         data=ancient("<data>/cifar10.safetensors"),
         manifest="<data>/cifar10.json",
     output:
-        csv="<results>/tables/task3_inference.csv",
-        html=report_tables("task3_inference"),
+        report_tables("task3_inference"),
     log:
         "<results>/logs/task3_inference.log",
     conda:

@@ -25,7 +25,7 @@ from trainkit.errors import StudyError, run_program
 from trainkit.files import read_json, write_json
 from trainkit.progress import print_line
 from trainkit.reference import Photographs, Reference, UsualStep, usual_transforms
-from trainkit.spec import Augment, Optimizer, Recipe, Workload
+from trainkit.spec import SGD, Augment, Recipe, Workload
 
 LR = 0.05
 COUNTED = 2  # images whose FLOPs are counted
@@ -174,7 +174,7 @@ class Project(Measured):
         recipe = Recipe(
             epochs=1,
             batch_size=workload.batch_size,
-            optimizer=Optimizer(name="sgd", lr=LR, weight_decay=5e-4),
+            optimizer=SGD(name="sgd", lr=LR, weight_decay=5e-4),
             compile=workload.compile,
         )
         torch.manual_seed(0)

@@ -1,7 +1,6 @@
 """Document the machine (point 2.1.1), and measure which precision is faster on it."""
 
 import argparse
-import csv
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import torch
 from trainkit import device as devices
 from trainkit import hardware, peak, precision
 from trainkit.errors import run_program
-from trainkit.files import atomic, write_json
+from trainkit.files import write_csv, write_json
 
 LAYOUT_NAMES = {  # where the name says too little
     "side_by_side": "channels_last, small images side by side",
@@ -37,10 +36,7 @@ def main() -> None:
         name: peak.matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")
     }
     facts["precision"] = precision.measure(device)
-    with atomic(args.table) as path, path.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(("item", "value"))
-        writer.writerows(table(facts))
+    write_csv(args.table, ("item", "value"), table(facts))
     write_json(args.out, facts)
 
 

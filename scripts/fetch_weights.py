@@ -1,12 +1,11 @@
 """Bring one pretrained model's weight file from its first good source, verified."""
 
 import argparse
-import shutil
 from pathlib import Path
 
 from trainkit.config import Weights
 from trainkit.errors import StudyError, run_program
-from trainkit.files import atomic, sha256_of_file, write_json
+from trainkit.files import sha256_of_file, write_bytes, write_json
 from trainkit.sources import first_good
 
 
@@ -19,20 +18,20 @@ def main() -> None:
     args = parser.parse_args()
     config = Weights.model_validate_json(args.config)
 
-    def copy(folder: Path) -> None:
+    def read(folder: Path) -> bytes:
         candidates = sorted(folder.rglob("*.pth"))
         good = [path for path in candidates if sha256_of_file(path) == config.sha256]
         if not good:
             found = ", ".join(path.name for path in candidates) or "no .pth file"
             raise StudyError(f"{found}: none has SHA-256 {config.sha256}")
-        with atomic(args.out) as temporary:
-            shutil.copyfile(good[0], temporary)
+        return good[0].read_bytes()
 
-    _, source = first_good(
-        args.name, config.sources, copy,
+    content, source = first_good(
+        args.name, config.sources, read,
         f"To supply the file by hand, put it into a folder and add {{kind: folder, path: FOLDER}} "
         f"as the first of weights.{args.name}.sources in config/config.yaml",
     )  # fmt: skip
+    write_bytes(args.out, content)
     write_json(args.manifest, {"weights": args.name, "file_sha256": config.sha256, "source": source})
 
 

@@ -5,7 +5,6 @@ tutorials write it: torchvision's transforms on PIL images, then collation into 
 """
 
 import argparse
-import csv
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
@@ -19,7 +18,7 @@ from trainkit import datasets, runs
 from trainkit import device as devices
 from trainkit.device import Clock
 from trainkit.errors import run_program
-from trainkit.files import atomic
+from trainkit.files import write_csv
 from trainkit.progress import print_line
 from trainkit.spec import RunSpec
 
@@ -44,10 +43,7 @@ def main() -> None:
         one_by_one(images, spec, before)
         batched(images.to(device), spec, after)
     rows = as_rows("image by image (PIL)", before, len(images)) + as_rows("batched", after, len(images))
-    with atomic(args.out) as path, path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_csv(args.out, rows[0], (row.values() for row in rows))
     slow, fast = (sum(row["microseconds_per_image"] for row in rows if row["pipeline"] == name)
                   for name in ("image by image (PIL)", "batched"))  # fmt: skip
     print_line(f"input pipeline: {slow:.1f} and {fast:.1f} microseconds an image, {slow / fast:.0f} times")

@@ -7,7 +7,6 @@ import time
 BEGAN = time.perf_counter()  # before the imports: they are part of what a run costs
 START = "warm" if "torch" in sys.modules else "cold"
 
-import csv  # noqa: E402
 import os  # noqa: E402
 from datetime import UTC, datetime  # noqa: E402
 from pathlib import Path  # noqa: E402
@@ -20,11 +19,11 @@ from trainkit import digest, energy, memory, progress, runs  # noqa: E402
 from trainkit.checkpoint import Checkpoints  # noqa: E402
 from trainkit.engine import COLUMNS, Outcome, Trainer  # noqa: E402
 from trainkit.errors import run_program  # noqa: E402
-from trainkit.files import atomic, manifest, read_json, write_bytes, write_text  # noqa: E402
+from trainkit.files import manifest, read_json, write_bytes, write_csv, write_text  # noqa: E402
 from trainkit.interrupts import Interrupted  # noqa: E402
 from trainkit.lease import LEASE, alone_in  # noqa: E402
 from trainkit.progress import print_line  # noqa: E402
-from trainkit.record import RunRecord, RunSeconds, git_commit, package_versions  # noqa: E402
+from trainkit.record import RunRecord, git_commit, package_versions  # noqa: E402
 from trainkit.spec import RunSpec  # noqa: E402
 from trainkit.tuning import chosen_rate  # noqa: E402
 
@@ -87,6 +86,7 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
     run.trainer.interrupts.watch()
     outcome = run.trainer.fit(steps, say, checkpoints, args.out / progress.FILE, spec.is_trial)
     seconds = run.trainer.seconds
+    seconds.features = run.features_seconds
     seconds.total += time.perf_counter() - run.trainer.began
     record = RunRecord(
         experiment=spec.name,
@@ -113,7 +113,7 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
         test_loss=outcome.test and outcome.test.loss,
         test_accuracy_tta=outcome.tta.accuracy if outcome.tta else None,
         test_images=len(outcome.test.logits) if outcome.test else 0,
-        seconds=RunSeconds(**vars(seconds), features=run.features_seconds),
+        seconds=seconds,
         budget_seconds=budget_seconds,
         peak_memory_mb=memory.peak_mb(device),
         energy_joules={} if outcome.resumed else meter.joules(),
@@ -168,10 +168,7 @@ def write(folder: Path, record: RunRecord, outcome: Outcome, trainer: Trainer) -
     A signal that comes meanwhile has reached Snakemake too, which removes what is here already: the
     run goes on from its checkpoint then.
     """
-    with atomic(folder / "history.csv") as path, path.open("w", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
-        writer.writeheader()
-        writer.writerows(outcome.history)
+    write_csv(folder / "history.csv", COLUMNS, ([row[key] for key in COLUMNS] for row in outcome.history))
     state = {key: value.cpu().contiguous() for key, value in trainer.model.state_dict().items()}
     predictions = {}
     if outcome.test:

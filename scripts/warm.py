@@ -19,7 +19,7 @@ GROUPS = {
     "tables": ("make_tables.py", "make_figures.py", "make_galleries.py", "make_report.py"),
 }
 # pydantic imports its parts when they are first named, the optimisers torch._dynamo when one is made.
-PYDANTIC = ("pydantic.main", "pydantic.fields", "pydantic.functional_validators")
+PYDANTIC = ("pydantic.main", "pydantic.fields", "pydantic.functional_validators", "pydantic.type_adapter")
 PACKAGES = {
     "training": (
         *("torch", "torch._dynamo", "torchvision.models", "safetensors.torch", "psutil", "pynvml"),
@@ -135,100 +135,114 @@ def no_core_dump() -> None:
 
 def serve(group: str, listener_fd: int) -> list[str]:
     """Fork a process for each request. Returns in those only, with what is then `sys.argv`."""
-    import marshal
     import select
     import socket
 
     listener = socket.socket(fileno=listener_fd)
     owner = sys.stdin.fileno()
     jobs: dict[int, tuple[int, socket.socket]] = {}  # by pidfd: the process and its client
-    at_start, loaded = dict(os.environb), None
-
-    def answer(connection: socket.socket) -> list[str] | None:
-        nonlocal loaded
-        connection.settimeout(20)
-        if user_of(connection) != os.getuid():
-            return None
-        header, stdio, _, _ = socket.recv_fds(connection, 8, 3)
-        try:
-            request = b""
-            while len(request) < int.from_bytes(header, "little"):
-                part = connection.recv(1 << 20)
-                if not part:
-                    return None
-                request += part
-            argv, folder, environment, ignored = marshal.loads(request)
+    loaded = None
+    at_start = dict(os.environb)
+    while owner is not None or jobs:
+        watched = [*jobs, *(job[1] for job in jobs.values())]
+        watched += [] if owner is None else [owner, listener]
+        ready = select.select(watched, [], [])[0][0]
+        if ready == owner:
+            owner = None  # Snakemake has ended; jobs that outlive it are waited for
+            listener.close()
+        elif ready is listener:
+            connection = listener.accept()[0]
+            if (request := receive(connection)) is None:
+                connection.close()
+                continue
+            argv, folder, environment, ignored, stdio = request
             if loaded is None and same_at_start(at_start, environment):
                 os.chdir(folder)
                 os.environb.clear()
                 os.environb.update(environment)
                 load(PACKAGES[group])
                 loaded = folder, environment
-            if loaded != (folder, environment):
-                return None
-            signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-            pid = os.fork()
-            if pid:
+            if loaded == (folder, environment):
+                signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+                server, pid = os.getpid(), os.fork()
+                if not pid:
+                    die_with(server)
+                    close_all(jobs, listener, connection)
+                    become(stdio, ignored)
+                    return argv
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
                 jobs[os.pidfd_open(pid)] = pid, connection
-                connection.settimeout(None)
-                connection.send(WARM)
-                return None
-            die_with(os.getppid())
-            for number, fd in enumerate(stdio):
-                os.dup2(fd, number)
-            for other in (listener, connection, *(job[1] for job in jobs.values())):
-                other.close()
-            for fd in jobs:
-                os.close(fd)
-            sys.stdout.reconfigure(line_buffering=os.isatty(1))
-            for number in FORWARDED:
-                usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
-                signal.signal(number, signal.SIG_IGN if number in ignored else usual)
-            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-            return argv
-        finally:
+                tell(connection, WARM)
+            else:
+                connection.close()
             for fd in stdio:
                 os.close(fd)
-
-    while owner is not None or jobs:
-        watched = [*jobs, *(job[1] for job in jobs.values())]
-        watched += [] if owner is None else [owner, listener]
-        for ready in select.select(watched, [], [])[0]:
-            if ready == owner:
-                owner = None  # Snakemake has ended; jobs that outlive it are waited for
-                listener.close()
-                break
-            if ready is listener:
-                connection = listener.accept()[0]
-                try:
-                    argv = answer(connection)
-                except OSError:  # a client that went away
-                    argv = None
-                if argv:
-                    return argv
-                if all(connection is not job[1] for job in jobs.values()):
-                    connection.close()
-                break
-            if ready in jobs:
-                pid, connection = jobs.pop(ready)
-                os.close(ready)
-                status = os.waitpid(pid, 0)[1]
-                with connection:
-                    tell(connection, status)
-                break
-            pid = next(job[0] for job in jobs.values() if job[1] is ready)
+        elif ready in jobs:
+            pid, connection = jobs.pop(ready)
+            os.close(ready)
+            status = os.waitpid(pid, 0)[1]
+            with connection:
+                tell(connection, status.to_bytes(4, "little"))
+        else:
+            fd, pid = next((fd, job[0]) for fd, job in jobs.items() if job[1] is ready)
             signals = read(ready)
             for number in signals or [signal.SIGKILL]:  # a client that was killed takes its process along
                 os.kill(pid, number)
             if not signals:
-                fd = next(fd for fd, job in jobs.items() if job[1] is ready)
                 os.waitpid(pid, 0)
                 jobs.pop(fd)
                 os.close(fd)
                 ready.close()
-            break
     os._exit(0)  # at once: there is nothing to tidy up
+
+
+def receive(connection):
+    """A client's arguments, folder, environment, ignored signals, and its stdin, stdout and stderr.
+
+    None of another user's client, and of one that went away.
+    """
+    import marshal
+    import socket
+
+    stdio: list[int] = []
+    try:
+        connection.settimeout(20)
+        if user_of(connection) != os.getuid():
+            return None
+        header, stdio, _, _ = socket.recv_fds(connection, 8, 3)
+        size, request = int.from_bytes(header, "little"), b""
+        while len(request) < size:
+            part = connection.recv(1 << 20)
+            if not part:
+                break
+            request += part
+        connection.settimeout(None)
+        return *marshal.loads(request), stdio
+    except (OSError, EOFError, ValueError, TypeError):
+        for fd in stdio:
+            os.close(fd)
+        return None
+
+
+def close_all(jobs: dict, *others) -> None:
+    """In a new process: what is the server's alone."""
+    for fd, (_, connection) in jobs.items():
+        os.close(fd)
+        connection.close()
+    for other in others:
+        other.close()
+
+
+def become(stdio: list[int], ignored: list[int]) -> None:
+    """Give a new process its client's files and way with signals."""
+    for number, fd in enumerate(stdio):
+        os.dup2(fd, number)
+        os.close(fd)
+    sys.stdout.reconfigure(line_buffering=os.isatty(1))
+    for number in FORWARDED:
+        usual = signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL
+        signal.signal(number, signal.SIG_IGN if number in ignored else usual)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
 
 
 def user_of(connection) -> int:
@@ -266,9 +280,9 @@ def die_with(parent: int) -> None:
         os._exit(1)
 
 
-def tell(connection, status: int) -> None:
+def tell(connection, message: bytes) -> None:
     try:
-        connection.send(status.to_bytes(4, "little"))
+        connection.send(message)
     except OSError:  # the client is gone
         return
 

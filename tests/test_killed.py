@@ -27,7 +27,7 @@ LONG = """
   killed-augmented:
     like: mnist-convnet-augmented
     title: Killed, augmented
-    recipe: {epochs: 100, optimizer: {lookahead: {k: 5, momentum: pullback}}}
+    recipe: {epochs: 100, optimizer: {lookahead: {k: 5}}}
 """
 # Of a record, what the clock, the kernel or an interruption decides.
 PASSING = {"seconds", "peak_memory_mb", "finished", "resumed", "start"}

@@ -15,7 +15,7 @@ from trainkit.answers import recipes
 from trainkit.results import Results
 from trainkit.tables import contest
 
-DASHES = {"": "solid", "Lookahead": "dashed", "EMA": "dotted", "tail average": "dotdash"}
+DASHES = {"": "solid", "Lookahead": "dashed", "EMA": "dotted"}
 COLORS = ["#0173b2", "#de8f05", "#029e73", "#d55e00", "#cc78bc", "#ca9161", "#949494", "#56b4e9"]  # seaborn's
 
 

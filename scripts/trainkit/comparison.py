@@ -225,7 +225,7 @@ def _row(a: Side, b: Side, name: str) -> Row:
         shared,
         _unpaired(a.runs[name].keys() - shared, b.runs[name].keys() - shared),
         stats.paired_difference(b.by_seed(name, "judged_accuracy"), a.by_seed(name, "judged_accuracy")),
-        *(stats.mean_interval(list(part.values())) for part in seconds),
+        *(stats.seconds_interval(list(part.values())) for part in seconds),
         _ratio(*seconds),
         spec_changes(one, other),
         _flags(a, b, name),

@@ -130,7 +130,8 @@ class Study(Strict):
         return self
 
     @model_validator(mode="after")
-    def _references(self) -> Self:
+    def _images(self) -> Self:
+        """Images are left to train on, and as many as are asked for."""
         for name, dataset in self.datasets.items():
             if dataset.split.left(name) < 1:
                 raise ValueError(
@@ -151,45 +152,62 @@ class Study(Strict):
                     f"experiments.{name}.recipe.train_images: {recipe.train_images} asked for, but {left} "
                     "are there beside the validation images; lower it"
                 )
-            for key, other in [
+        return self
+
+    @model_validator(mode="after")
+    def _lengths(self) -> Self:
+        """Experiments that others take epochs or seconds from are there, and have some to give."""
+        for name, experiment in self.experiments.items():
+            recipe, budget = experiment.recipe, experiment.recipe.budget
+            for key, other in (
                 ("epochs_of", recipe.epochs_of),
-                ("budget.reference", recipe.budget and recipe.budget.reference),
-            ]:
+                ("budget.reference", budget and budget.reference),
+            ):
                 if other and other not in self.experiments:
                     hint = suggest(other, self.experiments)
                     raise ValueError(f"experiments.{name}.recipe.{key}: no experiment {other!r}{hint}")
-            reference = recipe.budget and self.experiments[recipe.budget.reference]
-            if reference and reference.dataset != experiment.dataset:
-                raise ValueError(
-                    f"experiments.{name}.recipe.budget.reference: {recipe.budget.reference} is of "
-                    f"{reference.dataset}; name an experiment on {experiment.dataset}"
-                )
-            if reference and not recipe.budget.epochs and not reference.recipe.epochs:
-                raise ValueError(
-                    f"experiments.{name}.recipe.budget.epochs: is missing, and {recipe.budget.reference} "
-                    "has no fixed epochs to take; add it"
-                )
-            if reference and reference.recipe.resize:
-                raise ValueError(
-                    f"experiments.{name}.recipe.budget.reference: {recipe.budget.reference} resizes its "
-                    "images, and calibration needs steps of one cost; name one that does not"
-                )
-            if reference and (reference.frozen or experiment.frozen):
-                raise ValueError(
-                    f"experiments.{name}.recipe.budget.reference: a frozen base's steps are not calibrated; "
-                    "set model.train: all, there and here, or give epochs"
-                )
+            if budget:
+                self._check_budget(name, budget)
             if recipe.epochs_of and not self.experiments[recipe.epochs_of].recipe.epochs:
                 raise ValueError(
                     f"experiments.{name}.recipe.epochs_of: {recipe.epochs_of} has no fixed epochs to take; "
                     "name one that has, or give epochs"
                 )
+        return self
+
+    def _check_budget(self, name: str, budget: Budget) -> None:
+        key = f"experiments.{name}.recipe.budget"
+        experiment, reference = self.experiments[name], self.experiments[budget.reference]
+        if reference.dataset != experiment.dataset:
+            raise ValueError(
+                f"{key}.reference: {budget.reference} is of {reference.dataset}; name an experiment on "
+                f"{experiment.dataset}"
+            )
+        if not budget.epochs and not reference.recipe.epochs:
+            raise ValueError(
+                f"{key}.epochs: is missing, and {budget.reference} has no fixed epochs to take; add it"
+            )
+        if reference.recipe.resize:
+            raise ValueError(
+                f"{key}.reference: {budget.reference} resizes its images, and calibration needs steps of one "
+                "cost; name one that does not"
+            )
+        if reference.frozen or experiment.frozen:
+            raise ValueError(
+                f"{key}.reference: a frozen base's steps are not calibrated; set model.train: all, there and "
+                "here, or give epochs"
+            )
+
+    @model_validator(mode="after")
+    def _contest_is_fair(self) -> Self:
+        """Each method has its budget, and its control beside it; no seed is both tuned on and judged on."""
         for name in self.of_task("2.2"):
             if taken := next((part for part in (AT, TRIAL) if part in name), None):
                 raise ValueError(
                     f"experiments.{name}: a method's name may not have {taken!r} in it, which marks what the "
                     "contest makes of methods; take another name"
                 )
+        for name in self.of_task("2.2", "2.3-budgets"):
             if not self.experiments[name].recipe.budget:
                 raise ValueError(
                     f"experiments.{name}.recipe.budget: is missing, and the contest is one of equal time; "
@@ -279,7 +297,7 @@ class Study(Strict):
         recipe = experiment.recipe
         optimizer = recipe.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
         length = (recipe.budget and recipe.budget.reference, recipe.batch_size, recipe.train_images)
-        kind = (recipe.averaging, recipe.augment, recipe.precision, recipe.layout, recipe.compile)
+        kind = (recipe.ema, recipe.augment, recipe.precision, recipe.layout, recipe.compile)
         return (experiment.dataset, experiment.model, optimizer, length, kind, recipe.precise_bn)
 
 
@@ -395,9 +413,11 @@ def _explain(error: ValidationError, layers: Layers, below: tuple[str, ...] = ()
     # Of "auto" or a number, a number that is too large should hear of the number's limits.
     apt = (e for e in errors if e["type"] != "literal_error" or isinstance(e["input"], str))
     first = next(apt, errors[0])
-    # A union's branch (the model's name) stands in the location, but not in the file.
+    # A union's branch (a model's name, an optimiser's) stands in the location, but not in the file.
     path = [*below, *first["loc"]]
-    path = [p for i, p in enumerate(path) if not (i and path[i - 1] == "model")]
+    branches = [i for i in range(1, len(path)) if path[i - 1] in ("model", "optimizer", "schedule")]
+    branch = path[branches[-1]] if branches else None
+    path = [part for i, part in enumerate(path) if i not in branches]
     path = [p for p in path if p not in ("constrained-int", "literal['auto']", "[key]")]
     key = ".".join(map(str, path))
     # A mistake in how entries go together names its key itself.
@@ -409,7 +429,10 @@ def _explain(error: ValidationError, layers: Layers, below: tuple[str, ...] = ()
     }
     more = f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else ""
     if first["type"] == "extra_forbidden":
-        message = f"unknown key{suggest(str(path[-1]), _siblings(path))}"
+        known = _siblings(path)
+        message = f"unknown key{suggest(str(path[-1]), known)}"
+        if path[-1] in known:
+            message = f"unknown key: {branch or 'this table'} has none of this name; remove it"
     elif first["type"] == "missing":
         message = "is missing; add it"
     elif first["type"] == "union_tag_invalid":

@@ -112,4 +112,4 @@ def adjusted_in_vain(layers: Layers, experiments: dict[str, Any]) -> set[str]:
 
 def _is_crossed(entry: dict[str, Any]) -> bool:
     """Whether a method has slow weights itself."""
-    return bool(at(entry, "recipe", "averaging") or at(entry, "recipe", "optimizer", "lookahead"))
+    return bool(at(entry, "recipe", "ema") or at(entry, "recipe", "optimizer", "lookahead"))

@@ -111,7 +111,7 @@ def _planes_to_pixels(data: np.ndarray) -> np.ndarray:
 
 def _find(folder: Path, *names: str) -> Path:
     for name in names:
-        found = next(folder.rglob(name), None)
+        found = next((path for path in folder.rglob(name) if path.is_file()), None)
         if found is not None:
             return found
     raise StudyError(f"holds no {names[0]}")

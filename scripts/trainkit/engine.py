@@ -20,6 +20,7 @@ from trainkit.errors import StudyError
 from trainkit.interrupts import Interrupted, Interrupts
 from trainkit.optim import schedules
 from trainkit.progress import Progress
+from trainkit.record import RunSeconds
 from trainkit.spec import Recipe
 
 EVAL_BATCH = 256  # images, or a larger training batch: more would need more memory than training does
@@ -31,19 +32,6 @@ COLUMNS = (
 
 class DivergedError(StudyError):
     """The training loss is no number any more."""
-
-
-@dataclass
-class Seconds:
-    """Where the time of a run went, each part with the device synchronised."""
-
-    load: float = 0.0
-    compile: float = 0.0
-    train: float = 0.0
-    evaluate: float = 0.0
-    evaluate_tta: float = 0.0
-    checkpoint: float = 0.0
-    total: float = 0.0
 
 
 @dataclass
@@ -102,8 +90,9 @@ class Trainer:
     ) -> None:
         self.recipe, self.splits, self.pipeline, self.generator = recipe, splits, pipeline, generator
         self.device, self.numerics = generator.device, numerics
-        self.seconds, self.began = Seconds(), time.perf_counter()
-        self.at, self.interrupts = Position(), Interrupts()
+        self.seconds, self.began = RunSeconds(), time.perf_counter()
+        self.clock: Clock  # of what `fit` does
+        self.at, self.steps, self.interrupts = Position(), 0, Interrupts()
         self.model = numerics.lay_out(model.to(self.device))
         self.forward = torch.compile(self.model, dynamic=False) if recipe.compile else self.model
         self.optimizer = optim.build(recipe.optimizer, self.model, getattr(torch, numerics.precision))
@@ -112,7 +101,7 @@ class Trainer:
         self.batch_size = min(recipe.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
         self._mirrored: Tensor | None = None  # (N,) bool: which training images lie mirrored
-        self._plateau = _Plateau(recipe) if recipe.until else None
+        self._plateau = schedules.Plateau(recipe) if recipe.until else None
         self.pixels: int | None = None  # images are resized to so many a side in training
         # Of the epoch so far: summed loss, correct answers, steps while the loss was finite.
         self._counts = torch.zeros(3, device=self.device)
@@ -129,8 +118,8 @@ class Trainer:
             logits = self.forward(x) if compiled else self.model(x)
         return F.cross_entropy(logits.float(), batch.y, label_smoothing=self.recipe.label_smoothing), logits
 
-    def step(self, batch: Images, lr: float, z: float = 1.0) -> None:
-        """One training step, after the fraction ``z`` of training."""
+    def step(self, batch: Images, lr: float) -> None:
+        """One training step."""
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["factor"]
         loss, logits = self.loss(batch)
@@ -138,7 +127,7 @@ class Trainer:
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
         if self.slow:
-            self.slow.step(z)
+            self.slow.step()
         with torch.no_grad():
             correct = (logits.argmax(1) == batch.y).sum()
             whole = self._counts[0] + loss.detach()
@@ -251,16 +240,22 @@ class Trainer:
         if self.recipe.until:
             steps = self.recipe.until.max_epochs * self.steps_per_epoch
         assert steps is not None
+        self.steps = steps
         self.model.train()
         self.warm_up()
         if checkpoints and (state := checkpoints.load()):
             self.load_state(state)
             say(f"goes on after step {self.at.done} of at most {steps}")
+        at, epochs = self.at, steps / self.steps_per_epoch
+        progress = Progress(say, at.done, steps, self.batch_size, epochs, at.history, watched)
+        self.clock = Clock(self.device)
         try:
-            return self._fit(steps, say, checkpoints, watched, trial)
+            self._train(progress, checkpoints)
+            return self._judge(trial)
         except DivergedError as error:
             if not trial:
                 raise
+            self.seconds.train += self.clock.lap()
             say(str(error))
             epochs = self.at.done / self.steps_per_epoch
             return Outcome(
@@ -272,75 +267,78 @@ class Trainer:
                 checkpoints.save(self.at.done, self.state())
             raise
 
-    def _fit(
-        self,
-        steps: int,
-        say: Callable[[str], None],
-        checkpoints: Checkpoints | None,
-        watched: Path | None,
-        trial: bool,
-    ) -> Outcome:
+    def _train(self, progress: Progress, checkpoints: Checkpoints | None) -> None:
+        """Epochs to the last step or to convergence, with a look at the validation images after them."""
         at = self.at
-        epochs = steps / self.steps_per_epoch
-        progress = Progress(say, at.done, steps, self.batch_size, epochs, at.history, watched)
-        clock = Clock(self.device)
-        while at.order is not None or (at.done < steps and not at.converged):
+        while at.order is not None or (at.done < self.steps and not at.converged):
             if at.order is None:
                 at.order, at.epoch, at.first = self.order(), at.epoch + 1, at.done
                 self._counts.zero_()
-            for batch in self.batches(at.order, at.done - at.first):
-                if at.done == steps:
-                    break
-                self.pixels = schedules.image_size(self.recipe, at.done / steps)
-                self.step(batch, self._rate(at.done / steps), at.done / steps)
-                at.done += 1
-                if progress.within(at.done, at.epoch):  # rarely: reading waits for the device
-                    self._read_counts(steps)
-                if checkpoints and checkpoints.due():
-                    self.seconds.train += clock.lap()
-                    checkpoints.save(at.done, self.state())
-                    self.seconds.checkpoint += clock.lap()
-                if self.interrupts.signal:
-                    self.seconds.train += clock.lap()
-                    self.interrupts.check()
-            loss, correct = self._read_counts(steps)
-            if at.done == steps:
-                self._finish_once(steps)
-            self.seconds.train += clock.lap()
-            if at.epoch % self.recipe.validate_every and at.done < steps:
-                at.order = None
-                continue
-            # Until the last synchronisation: the slow weights are what the run will return.
-            slow = self.slow.slow_weights() if self.slow and not at.finished else nullcontext()
-            with slow:
-                val = self.evaluate(self.splits.val)
-            self.seconds.evaluate += clock.lap()
-            if not math.isfinite(val.loss):
-                raise self._diverged("validation", val.loss, at.done - 1, steps)
-            at.history.append(
-                {
-                    "epoch": at.epoch, "step": at.done, "seconds": self.seconds.train,
-                    "lr": self._rate((at.done - 1) / steps),
-                    "train_loss": loss / (at.done - at.first),
-                    "train_accuracy": correct / ((at.done - at.first) * self.batch_size),
-                    "val_loss": val.loss, "val_accuracy": val.accuracy,
-                }
-            )  # fmt: skip
-            progress.epoch(at.history[-1])
+            self._train_epoch(at.order, progress, checkpoints)
+            loss, correct = self._read_counts()
+            last = at.done == self.steps
+            if last:
+                self._finish_once()
+            self.seconds.train += self.clock.lap()
+            if last or at.epoch % self.recipe.validate_every == 0:
+                at.history.append(self._validate(loss, correct))
+                progress.epoch(at.history[-1])
+                if self._plateau:
+                    at.converged = self._plateau.update(at.history[-1]["val_loss"])
             at.order = None
-            if self._plateau:
-                at.converged = self._plateau.update(val.loss)
+
+    def _train_epoch(self, order: Tensor, progress: Progress, checkpoints: Checkpoints | None) -> None:
+        """The steps of an epoch that are left of it, or of training."""
+        at = self.at
+        for batch in self.batches(order, at.done - at.first):
+            if at.done == self.steps:
+                break
+            z = at.done / self.steps
+            self.pixels = schedules.image_size(self.recipe, z)
+            self.step(batch, self._rate(z))
+            at.done += 1
+            if progress.within(at.done, at.epoch):  # rarely: reading waits for the device
+                self._read_counts()
+            if checkpoints and checkpoints.due():
+                self.seconds.train += self.clock.lap()
+                checkpoints.save(at.done, self.state())
+                self.seconds.checkpoint += self.clock.lap()
+            if self.interrupts.signal:
+                self.seconds.train += self.clock.lap()
+                self.interrupts.check()
+
+    def _validate(self, loss: float, correct: float) -> dict[str, float]:
+        """A row of the history, with an epoch's summed training loss and correct answers."""
+        at = self.at
+        # Until the last synchronisation: the slow weights are what the run will return.
+        slow = self.slow.slow_weights() if self.slow and not at.finished else nullcontext()
+        with slow:
+            val = self.evaluate(self.splits.val)
+        self.seconds.evaluate += self.clock.lap()
+        if not math.isfinite(val.loss):
+            raise self._diverged("validation", val.loss, at.done - 1)
+        return {
+            "epoch": at.epoch, "step": at.done, "seconds": self.seconds.train,
+            "lr": self._rate((at.done - 1) / self.steps),
+            "train_loss": loss / (at.done - at.first),
+            "train_accuracy": correct / ((at.done - at.first) * self.batch_size),
+            "val_loss": val.loss, "val_accuracy": val.accuracy,
+        }  # fmt: skip
+
+    def _judge(self, trial: bool) -> Outcome:
+        """The trained network's last look at the validation images, and its only one at the test images."""
+        at = self.at
         val_loss, val_accuracy = at.history[-1]["val_loss"], at.history[-1]["val_accuracy"]
-        if self._finishes and at.done < steps:  # stopped early, so that `finish` has not been called yet
-            self._finish_once(steps)
-            self.seconds.train += clock.lap()
+        if self._finishes and at.done < self.steps:  # stopped early: `finish` has not been called yet
+            self._finish_once()
+            self.seconds.train += self.clock.lap()
             val = self.evaluate(self.splits.val)
             val_loss, val_accuracy = val.loss, val.accuracy
         test = None if trial else self.evaluate(self.splits.test)
-        self.seconds.evaluate += clock.lap()
+        self.seconds.evaluate += self.clock.lap()
         again = self.recipe.test_time_augmentation and not trial
         tta = self.evaluate(self.splits.test, TEST_TIME_VIEWS) if again else None
-        self.seconds.evaluate_tta += clock.lap()
+        self.seconds.evaluate_tta += self.clock.lap()
         epochs = at.done / self.steps_per_epoch
         return Outcome(
             at.done, epochs, at.converged, val_loss, val_accuracy, test, tta, at.history, at.resumed
@@ -350,26 +348,26 @@ class Trainer:
         factor = schedules.factor(self.recipe.schedule, z)
         return self.recipe.optimizer.lr * factor * (self._plateau.factor if self._plateau else 1.0)
 
-    def _read_counts(self, steps: int) -> tuple[float, float]:
+    def _read_counts(self) -> tuple[float, float]:
         """Summed loss and correct answers of the epoch so far.
 
         Stops a run whose loss is no number any more.
         """
         loss, correct, finite = self._counts.tolist()
         if not math.isfinite(loss):
-            raise self._diverged("training", loss, self.at.first + int(finite), steps)
+            raise self._diverged("training", loss, self.at.first + int(finite))
         return loss, correct
 
-    def _diverged(self, kind: str, loss: float, step: int, steps: int) -> DivergedError:
+    def _diverged(self, kind: str, loss: float, step: int) -> DivergedError:
         return DivergedError(
             f"the {kind} loss became {loss} in epoch {self.at.epoch}, step {step + 1}, at learning rate "
-            f"{self._rate(step / steps):.4g}; lower recipe.optimizer.lr of this experiment or, where trials "
-            "chose its rate, take the highest of contest.trials.factors out"
+            f"{self._rate(step / self.steps):.4g}; lower recipe.optimizer.lr of this experiment or, where "
+            "trials chose its rate, take the highest of contest.trials.factors out"
         )
 
-    def _finish_once(self, steps: int) -> None:
+    def _finish_once(self) -> None:
         if not self.at.finished:
-            self.pixels = schedules.image_size(self.recipe, (self.at.done - 1) / steps)
+            self.pixels = schedules.image_size(self.recipe, (self.at.done - 1) / self.steps)
             self.finish()
             self.at.finished = True
 
@@ -418,7 +416,7 @@ class Trainer:
             "generator": self.generator.get_state(),
             "random": torch.get_rng_state(),
             "random_cuda": torch.cuda.get_rng_state() if self.device.type == "cuda" else None,
-            "seconds": vars(self.seconds),
+            "seconds": dict(self.seconds),
         }
 
     def load_state(self, state: State) -> None:
@@ -440,27 +438,3 @@ class Trainer:
             torch.cuda.set_rng_state(state["random_cuda"])
         for part, seconds in state["seconds"].items():
             setattr(self.seconds, part, getattr(self.seconds, part) + seconds)
-
-
-class _Plateau:
-    """Drops the learning rate, and in the end stops, when validation loss no longer improves."""
-
-    def __init__(self, recipe: Recipe) -> None:
-        assert recipe.until
-        self.until, self.schedule = recipe.until, recipe.schedule
-        self.factor, self.best, self.waited, self.since_drop = 1.0, math.inf, 0, 0
-
-    def update(self, val_loss: float) -> bool:
-        """Take an epoch's validation loss; whether training has converged."""
-        if val_loss < self.best - self.until.min_delta:
-            self.best, self.waited, self.since_drop = val_loss, 0, 0
-            return False
-        self.waited += 1
-        self.since_drop += 1
-        if self.schedule.name == "plateau" and self.since_drop >= self.schedule.patience:
-            self.factor *= self.schedule.gamma
-            self.since_drop = 0
-        return self.waited >= self.until.patience
-
-    def state(self) -> State:
-        return {key: getattr(self, key) for key in ("factor", "best", "waited", "since_drop")}

@@ -11,6 +11,7 @@ from scipy.special import softmax
 
 from trainkit import datasets
 from trainkit.augment import Pipeline
+from trainkit.figures.style import left_out
 from trainkit.record import RunRecord
 from trainkit.spec import RunSpec
 
@@ -91,7 +92,10 @@ def filters(record: RunRecord, folder: Path) -> Figure:
     """The first layer's convolution kernels, each scaled to its own range, with the strongest first."""
     channels = len(datasets.MEAN[record.dataset])
     weights = load_file(folder / "model.safetensors").values()
-    kernels = next(w for w in weights if w.ndim == 4 and w.shape[1] == channels and w.shape[2] > 1)
+    first = (w for w in weights if w.ndim == 4 and w.shape[1] == channels and w.shape[2] > 1)
+    kernels = next(first, None)
+    if kernels is None:
+        return left_out("this network has no filters of several pixels on the image itself")
     kernels = kernels[np.argsort(-np.abs(kernels).sum((1, 2, 3)))][:32].transpose(0, 2, 3, 1)
     columns = min(16, len(kernels))
     rows = -(-len(kernels) // columns)

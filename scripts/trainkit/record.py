@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "snakemake")
 
 
@@ -24,13 +24,13 @@ class RunSeconds(BaseModel):
     features of the training images cost, once for all seeds; it is not part of ``total``.
     """
 
-    load: float
-    compile: float
-    train: float
-    evaluate: float
+    load: float = 0.0
+    compile: float = 0.0
+    train: float = 0.0
+    evaluate: float = 0.0
     evaluate_tta: float = 0.0
     checkpoint: float = 0.0
-    total: float
+    total: float = 0.0
     features: float = 0.0
 
 

@@ -79,8 +79,12 @@ class Results:
         return {record.seed: attrgetter(key)(record) for record in self.runs[name]}
 
     def interval(self, name: str, key: str) -> stats.Interval:
-        """The mean of a field over the seeds with its 95% interval; an accuracy's stays within 0 and 1."""
-        interval = stats.accuracy_interval if key.endswith("accuracy") else stats.mean_interval
+        """The mean of a field over the seeds with its 95% interval, within what the field can be."""
+        interval = stats.mean_interval
+        if key.endswith("accuracy"):
+            interval = stats.accuracy_interval
+        elif key.startswith("seconds."):
+            interval = stats.seconds_interval
         return interval(self.values(name, key))
 
     def mean(self, name: str, key: str) -> float:

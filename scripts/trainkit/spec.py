@@ -182,68 +182,122 @@ class Lookahead(Strict):
 
     k: int = Field(5, ge=1, le=1000, description="inner steps between two synchronisations")
     alpha: float = Field(0.5, gt=0, le=1, description="step size of the slow weights")
-    momentum: Literal["keep", "reset", "pullback"] = Field(
-        "keep", description="the inner optimiser's, at a synchronisation (the paper's appendix)"
-    )
 
 
-class Averaging(Strict):
-    """The mean of the weights along the way, in place of the last ones."""
+class EMA(Strict):
+    """The exponential moving average of the weights along the way, in place of the last ones."""
 
-    name: Literal["ema", "tail"] = Field(
-        description="an exponential moving average, or the plain one of the last part of training"
-    )
-    decay: float = Field(0.99, gt=0, lt=1, description="ema: what a step leaves of the average")
-    last: float = Field(0.25, gt=0, le=1, description="tail: the fraction of training that is averaged")
+    decay: float = Field(0.99, gt=0, lt=1, description="what a step leaves of the average")
 
 
-class Optimizer(Strict):
-    name: Literal["sgd", "adamw", "rmsprop", "muon"]
+class AnyOptimizer(Strict):
+    """What every optimiser has."""
+
     lr: Rate = Field(description="peak learning rate; the schedule multiplies it")
     bias_factor: Factor = Field(1.0, description="of the learning rate, for biases and norms")
-    matrix_factor: Factor = Field(1.0, description="muon: of the learning rate, for the linear layers")
-    momentum: float = Field(0.9, ge=0, lt=1, description="sgd and muon")
-    nesterov: bool = Field(True, description="sgd only; muon always is")
     weight_decay: float = Field(0.0, ge=0, le=1, description="not applied to biases and norms")
     lookahead: Lookahead | None = None
 
-    @model_validator(mode="after")
-    def _has_momentum(self) -> Self:
-        without = self.name == "rmsprop" or (self.name == "sgd" and not self.momentum)
-        if self.lookahead and self.lookahead.momentum != "keep" and without:
-            raise ValueError(f"lookahead.momentum: {self.name} has none here; remove it")
-        return self
+
+class SGD(AnyOptimizer):
+    name: Literal["sgd"]
+    momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
 
 
-class Schedule(Strict):
-    """The learning rate's factor over training; ``z`` runs from 0 to 1. See optim/schedules.py."""
+class AdamW(AnyOptimizer):
+    name: Literal["adamw"]
 
-    name: Literal[
-        "constant", "step", "exponential", "cyclical", "cosine", "cosine-restarts", "one-cycle", "triangle",
-        "linear", "rex", "warmup-stable-decay", "plateau",
-    ] = "constant"  # fmt: skip
+
+class RMSprop(AnyOptimizer):
+    name: Literal["rmsprop"]
+
+
+class Muon(AnyOptimizer):
+    """Muon for convolutions, SGD for the rest; see optim/muon.py."""
+
+    name: Literal["muon"]
+    momentum: float = Field(0.9, ge=0, lt=1)
+    matrix_factor: Factor = Field(1.0, description="of the learning rate, for the linear layers")
+
+
+Optimizer = Annotated[SGD | AdamW | RMSprop | Muon, Field(discriminator="name")]
+
+# The learning rate's factor over training; ``z`` runs from 0 to 1. See optim/schedules.py.
+Warmup = Annotated[float, Field(ge=0, lt=1, description="fraction of training spent rising")]
+
+
+class Plain(Strict):
+    """A schedule without options."""
+
+    name: Literal["constant", "cosine", "linear", "rex"]
+
+
+class Step(Strict):
+    name: Literal["step"]
     milestones: list[Annotated[float, Field(gt=0, lt=1)]] = Field(
-        [0.5, 0.75], description="step: where, as fractions of training"
+        [0.5, 0.75], description="where it drops, as fractions of training"
     )
-    gamma: float = Field(0.1, gt=0, lt=1, description="step and plateau: the drop")
-    final: float = Field(0.01, gt=0, lt=1, description="exponential: the factor at the end")
-    cycles: int = Field(2, ge=1, le=1000, description="cyclical and cosine-restarts: over training")
-    low: float = Field(0.1, ge=0, lt=1, description="cyclical: the factor between triangles")
-    shrink: float = Field(1.0, gt=0, le=1, description="cyclical: each triangle's height; triangular2: 0.5")
-    growth: float = Field(1.0, ge=1, le=10, description="cosine-restarts: each cycle's length")
-    warmup: float = Field(
-        0.2, ge=0, lt=1, description="one-cycle, triangle, warmup-stable-decay: fraction spent rising"
-    )
-    decay: float = Field(0.2, gt=0, le=1, description="warmup-stable-decay: fraction spent falling")
-    patience: int = Field(2, ge=1, le=100, description="plateau: epochs without a better loss")
+    gamma: float = Field(0.1, gt=0, lt=1, description="the drop")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if self.milestones != sorted(set(self.milestones)):
             raise ValueError(f"milestones must be in increasing order, each once; got {self.milestones}")
-        if self.name == "warmup-stable-decay" and self.warmup + self.decay > 1:
+        return self
+
+
+class Exponential(Strict):
+    name: Literal["exponential"]
+    final: float = Field(0.01, gt=0, lt=1, description="the factor at the end")
+
+
+class Cyclical(Strict):
+    """Triangles (Smith 2017, arXiv 1506.01186)."""
+
+    name: Literal["cyclical"]
+    cycles: int = Field(2, ge=1, le=1000, description="over training")
+    low: float = Field(0.1, ge=0, lt=1, description="the factor between triangles")
+    shrink: float = Field(1.0, gt=0, le=1, description="each triangle's height; triangular2: 0.5")
+
+
+class CosineRestarts(Strict):
+    """SGDR (Loshchilov and Hutter 2017, arXiv 1608.03983)."""
+
+    name: Literal["cosine-restarts"]
+    cycles: int = Field(2, ge=1, le=1000, description="over training")
+    growth: float = Field(1.0, ge=1, le=10, description="each cycle's length, of the one before")
+
+
+class OneCycle(Strict):
+    name: Literal["one-cycle", "triangle"]
+    warmup: Warmup = 0.2
+
+
+class WarmupStableDecay(Strict):
+    name: Literal["warmup-stable-decay"]
+    warmup: Warmup = 0.2
+    decay: float = Field(0.2, gt=0, le=1, description="fraction of training spent falling")
+
+    @model_validator(mode="after")
+    def _fit(self) -> Self:
+        if self.warmup + self.decay > 1:
             raise ValueError("warmup and decay together are longer than training")
         return self
+
+
+class Plateau(Strict):
+    """Drops when validation loss no longer improves."""
+
+    name: Literal["plateau"]
+    gamma: float = Field(0.1, gt=0, lt=1, description="the drop")
+    patience: int = Field(2, ge=1, le=100, description="epochs without a better loss")
+
+
+Schedule = Annotated[
+    Plain | Step | Exponential | Cyclical | CosineRestarts | OneCycle | WarmupStableDecay | Plateau,
+    Field(discriminator="name"),
+]
 
 
 class Augment(Strict):
@@ -289,9 +343,9 @@ class Recipe(Strict):
     until: Convergence | None = None
     batch_size: int = Field(128, ge=2, le=65_536)
     optimizer: Optimizer
-    schedule: Schedule = Schedule()
+    schedule: Schedule = Plain(name="constant")
     augment: Augment = Augment()
-    averaging: Averaging | None = Field(None, description="the modern rival of Lookahead")
+    ema: EMA | None = Field(None, description="the modern rival of Lookahead")
     precise_bn: bool = Field(
         False,
         description="measure BatchNorm's statistics anew for the last weights (as slow weights always do)",
@@ -325,12 +379,8 @@ class Recipe(Strict):
             )
         if self.until and self.schedule.name not in ("plateau", "constant"):
             raise ValueError("until (convergence) goes with schedule plateau or constant only")
-        if self.averaging and self.optimizer.lookahead:
-            raise ValueError("averaging and optimizer.lookahead exclude each other; take one")
-        if self.averaging and self.averaging.name == "tail" and self.until:
-            raise ValueError(
-                "averaging tail does not go with until, whose end is not known in advance; take ema or epochs"
-            )
+        if self.ema and self.optimizer.lookahead:
+            raise ValueError("ema and optimizer.lookahead exclude each other; take one")
         if self.until and self.validate_every > 1:
             raise ValueError("validate_every does not go with until, which looks after each epoch; remove it")
         if self.budget and self.resize:
@@ -354,6 +404,14 @@ AT, TRIAL = "-at-", "-trial-"  # in the names of what the contest makes of its m
 IN_ALL = tuple(task for task in get_args(Task) if task not in ("speedrun", "ablation"))
 
 
+def check_stages(model: Model, side: int) -> None:
+    """Raise `ValueError` where a network's stages leave no pixel of an image."""
+    if hasattr(model, "last_side") and model.last_side(side) < 1:
+        raise ValueError(
+            f"model: its stages leave nothing of an image of {side}x{side} pixels; give it fewer stages"
+        )
+
+
 class Experiment(Strict):
     """One experiment: what is trained on what, and how."""
 
@@ -369,17 +427,14 @@ class Experiment(Strict):
         augment = self.recipe.augment
         if self.dataset == "mnist" and augment.flip:
             raise ValueError("recipe.augment.flip: a mirrored digit is another sign; remove it for mnist")
+        if self.dataset == "mnist" and self.recipe.test_time_augmentation:
+            raise ValueError("recipe.test_time_augmentation: it mirrors digits; remove it for mnist")
         if self.frozen and augment != Augment():
             raise ValueError(
                 "recipe.augment: a frozen base sees each image once (its features are cached); "
                 "remove the augmentation or set model.train: all"
             )
-        smallest = min([SIDE[self.dataset], *(size.pixels for size in self.recipe.resize)])
-        if hasattr(self.model, "last_side") and self.model.last_side(smallest) < 1:
-            raise ValueError(
-                f"model: its stages leave nothing of an image of {smallest}x{smallest} pixels; "
-                "give it fewer stages"
-            )
+        check_stages(self.model, min([SIDE[self.dataset], *(size.pixels for size in self.recipe.resize)]))
         if self.recipe.resize and self.model.name not in RESIZABLE:
             raise ValueError(
                 f"recipe.resize: {self.model.name} takes images of one size; "
@@ -450,3 +505,8 @@ class Workload(Strict):
     flip: bool = False
     compile: bool = False
     split: Split = Field(Split(), description="the dataset's, filled in")
+
+    @model_validator(mode="after")
+    def _fits_the_dataset(self) -> Self:
+        check_stages(self.model, SIDE[self.dataset])
+        return self

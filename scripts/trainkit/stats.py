@@ -1,6 +1,6 @@
 """Means with intervals, paired differences, and what they allow to say. scipy underneath."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from math import inf, nan, sqrt
 
 import numpy as np
@@ -27,21 +27,27 @@ class Difference(Interval):
     p: float
 
 
-def mean_interval(values: list[float]) -> Interval:
-    """Mean and 95% interval by Student's t; the spread is that over the values (seeds)."""
+def mean_interval(values: list[float], least: float = -inf, most: float = inf) -> Interval:
+    """Mean and 95% interval by Student's t, cut to what such a value can be.
+
+    The spread is that over the values (seeds).
+    """
     n = len(values)
     mean = float(np.mean(values))
     if n < 2:
         return Interval(mean, nan, nan, n)
     half = float(stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * np.std(values, ddof=1) / sqrt(n))
-    return Interval(mean, mean - half, mean + half, n)
+    return Interval(mean, max(mean - half, least), min(mean + half, most), n)
 
 
 def accuracy_interval(accuracies: list[float]) -> Interval:
-    """`mean_interval` of fractions, cut to what an accuracy can be: 0 to 1."""
-    found = mean_interval(accuracies)
-    low, high = np.clip([found.low, found.high], 0, 1).tolist()
-    return replace(found, low=low, high=high)
+    """`mean_interval` of fractions."""
+    return mean_interval(accuracies, 0, 1)
+
+
+def seconds_interval(seconds: list[float]) -> Interval:
+    """`mean_interval` of times."""
+    return mean_interval(seconds, 0)
 
 
 def prediction_interval(values: list[float]) -> tuple[float, float]:

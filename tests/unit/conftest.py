@@ -61,14 +61,14 @@ def run_record(
     lookahead: bool = False,
     reference: str | None = None,
     tuned_by: tuple[str, ...] = (),
-    averaging: str | None = None,
+    ema: bool = False,
     **changes: Any,
 ) -> RunRecord:
     """A record whose numbers are plain, but for the ``changes``."""
     recipe = {
         "schedule": {"name": schedule},
         "optimizer": {"name": "sgd", "lr": 0.1, "lookahead": {"k": 5, "alpha": 0.5} if lookahead else None},
-        "averaging": averaging and {"name": averaging},
+        "ema": {"decay": 0.99} if ema else None,
         "budget": reference and {"reference": reference, "epochs": 5.0},
     }
     seconds = {

@@ -3,6 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
+from tiny import validated
 
 from trainkit import models, optim
 from trainkit.optim.muon import Muon, orthogonal
@@ -78,8 +79,8 @@ def test_a_step_of_muon_turns_the_filters_against_the_gradient_at_their_own_norm
 
 def test_muon_takes_the_filters_and_sgd_the_rest_each_at_its_own_rate():
     model = network()
-    options = Optimizer(
-        name="muon", lr=0.2, bias_factor=400, matrix_factor=7, momentum=0.6, weight_decay=0.01
+    options = validated(
+        Optimizer, name="muon", lr=0.2, bias_factor=400, matrix_factor=7, momentum=0.6, weight_decay=0.01
     )
     optimizer = optim.build(options, model)
     rates = {group["factor"]: sum(p.numel() for p in group["params"]) for group in optimizer.param_groups}
@@ -96,7 +97,7 @@ def test_muon_takes_the_filters_and_sgd_the_rest_each_at_its_own_rate():
 
 def test_two_optimisers_together_keep_both_states():
     model = network(widths=[8, 8])
-    options = Optimizer(name="muon", lr=0.2, momentum=0.6)
+    options = validated(Optimizer, name="muon", lr=0.2, momentum=0.6)
     first = optim.build(options, model)
     for p in model.parameters():
         p.grad = torch.ones_like(p)

@@ -101,7 +101,7 @@ def test_each_contestant_differs_from_the_control_in_its_schedule_and_slow_weigh
         changed = differences(study, control, name) - {"tuned_by"}
         allowed = ["recipe.schedule."] if plain != control else []
         allowed += ["recipe.optimizer.lookahead"] if name.endswith("-lookahead") else []
-        allowed += ["recipe.averaging"] if name.endswith("-ema") else []
+        allowed += ["recipe.ema"] if name.endswith("-ema") else []
         assert all(key.startswith(tuple(allowed)) for key in changed), (name, changed)
         assert all(any(key.startswith(prefix) for key in changed) for prefix in allowed), (name, changed)
 

@@ -26,7 +26,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("sedes", [0], "unknown key; did you mean 'seeds'?"),
     (f"{CONVNET}.recipe.batchsize", 64, "unknown key; did you mean 'batch_size'?"),
     (f"{CONVNET}.recipe.optimizer.rate", 1, "unknown key"),
-    (f"{CONVNET}.model.depth", 20, "unknown key"),
+    (f"{CONVNET}.model.depth", 20, "unknown key: convnet has none of this name; remove it"),
     (f"{CONVNET}.epochs", 3, "unknown key"),
     ("datasets.imagenet", {}, "input should be 'mnist' or 'cifar10'"),
     # wrong types and missing keys
@@ -57,20 +57,22 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("benchmark.pairs", 0, "input should be greater than or equal to 1, got 0"),
     ("benchmark.workloads.resnet18.batchsize", 8, "unknown key; did you mean 'batch_size'?"),
     (f"{CONVNET}.recipe.schedule", {"name": "warmup-stable-decay", "warmup": 0.9}, "longer than training"),
-    (f"{CONVNET}.recipe.averaging", {"name": "mean"}, "'ema' or 'tail'"),
     (
-        "experiments.cifar10-fast-constant-lookahead.recipe.averaging",
-        {"name": "ema"},
-        "averaging and optimizer.lookahead exclude each other",
+        "experiments.cifar10-fast-constant-lookahead.recipe.ema",
+        {"decay": 0.9},
+        "ema and optimizer.lookahead exclude each other",
     ),
-    (f"{SHALLOW}.recipe.averaging", {"name": "tail"}, "averaging tail does not go with until"),
+    # options of another one
     (
-        "experiments.mnist-dense-baseline.recipe.optimizer.lookahead",
-        {"momentum": "reset"},
-        "lookahead.momentum: rmsprop has none here",
+        "experiments.mnist-dense-baseline.recipe.optimizer.momentum",
+        0.5,
+        "unknown key: rmsprop has none of this name",
     ),
+    (f"{CONVNET}.recipe.optimizer.matrix_factor", 7, "unknown key: sgd has none of this name"),
+    (f"{RESNET}.recipe.schedule.gamma", 0.5, "unknown key: one-cycle has none of this name"),
     # what the dataset cannot feed
     (f"{CONVNET}.model.stages", [[8]] * 5, "stages leave nothing of an image of 28x28 pixels"),
+    ("benchmark.workloads.mnist-convnet.model.stages", [[8]] * 5, "leave nothing of an image of 28x28"),
     ("experiments.speedrun.model.widths", [8, 8, 8, 8, 8], "list should have at most 4 items"),
     (
         "experiments.speedrun-tta",
@@ -121,8 +123,12 @@ MISTAKES: list[tuple[str, Any, str]] = [
     ("datasets.mnist.sources.1.package", "--registry=evil", "string should match pattern"),
     # unknown names
     (f"{CONVNET}.model.name", "resnett", "got 'resnett'; did you mean 'resnet'?"),
-    (f"{CONVNET}.recipe.optimizer.name", "adam", "'adamw', 'rmsprop' or 'muon', got 'adam'"),
-    (f"{CONVNET}.recipe.schedule.name", "onecycle", "'one-cycle'"),
+    (
+        f"{CONVNET}.recipe.optimizer.name",
+        "adam",
+        "sgd, adamw, rmsprop, muon, got 'adam'; did you mean 'adamw'?",
+    ),
+    (f"{CONVNET}.recipe.schedule.name", "onecycle", "got 'onecycle'; did you mean 'one-cycle'?"),
     (f"{CONVNET}.dataset", "svhn", "input should be 'mnist' or 'cifar10', got 'svhn'"),
     (f"{CONVNET}.task", "1.9", "got '1.9'"),
     ("preset", "tiny", "expected auto, gpu, cpu, smoke, got 'tiny'"),
@@ -133,6 +139,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{AUGMENTED}.recipe.epochs_of", "nothing", "no experiment 'nothing'; known: mnist-dense-baseline, "),
     (f"{AUGMENTED}.recipe.epochs_of", "cifar10-shallow", "has no fixed epochs to take; name one"),
     (f"{CONSTANT}.recipe", "none", "input should be a valid dictionary"),
+    ("experiments.mine", {"like": "mnist-convnet", "task": "2.3-budgets"}, "is missing, and the contest is"),
     (f"{CONSTANT}.recipe.budget", 3, "input should be a valid dictionary"),
     (f"{CONSTANT}.recipe.budget.reference", "cifar10-fast", "no experiment 'cifar10-fast'; did you mean"),
     # settings that do not go together
@@ -141,6 +148,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{CONVNET}.recipe.schedule", {"name": "plateau"}, "schedule plateau needs until"),
     (f"{SHALLOW}.recipe.schedule", {"name": "cosine"}, "goes with schedule plateau or constant only"),
     (f"{CONVNET}.recipe.augment", {"flip": True}, "recipe.augment.flip: a mirrored digit is another sign"),
+    (f"{CONVNET}.recipe.test_time_augmentation", True, "it mirrors digits; remove it for mnist"),
     (f"{FROZEN}.recipe.augment", {"translate": 1}, "a frozen base sees each image once"),
     (f"{FROZEN}.model.weights", "random", "train: head needs weights: imagenet"),
     (f"{FROZEN}.model.train_last", 1, "train_last goes with train: all and weights: imagenet only"),
@@ -152,7 +160,7 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "a frozen base's steps are not calibrated",
     ),
     (f"{CONVNEXT}.model.depths", [1, 1], "depths and widths must name the same number of stages"),
-    (f"{RESNET}.recipe.schedule.milestones", [0.7, 0.3], "milestones must be in increasing order"),
+    (f"{RESNET}.recipe.schedule", {"name": "step", "milestones": [0.7, 0.3]}, "in increasing order"),
     # sources
     ("datasets.mnist.sources.0", {"kind": "folder"}, "path is missing: a source of kind folder needs it"),
     ("datasets.mnist.sources.0.kind", "ftp", "got 'ftp'"),

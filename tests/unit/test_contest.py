@@ -51,7 +51,7 @@ def test_each_method_is_crossed_tried_and_run_at_every_budget(root):
     assert set(study.of_task("2.3-trials")) == {f"{m}-trial-{f}" for m in methods for f in FACTORS}
     assert {len(study.experiments[name].seeds) for name in methods} == {10}
     assert study.experiments[f"{CONTROL}-lookahead"].recipe.optimizer.lookahead.k == 5
-    assert study.experiments[f"{LINEAR}-ema"].recipe.averaging.name == "ema"
+    assert study.experiments[f"{LINEAR}-ema"].recipe.ema.decay == 0.99
 
 
 def test_trials_and_budgets_differ_from_their_method_in_the_named_thing_alone(root):
@@ -83,11 +83,10 @@ def test_a_method_of_ones_own_joins_by_one_entry(root):
 
 
 def test_a_method_with_slow_weights_of_its_own_is_not_crossed(root):
-    recipe = {"averaging": {"name": "tail"}}
-    entry = {"like": CONTROL, "title": "Tail average", "recipe": recipe}
-    study = load_study(root, {"preset": "cpu", "experiments": {"cifar10-fast-tail": entry}})
-    assert "cifar10-fast-tail-at-third" in study.experiments
-    assert "cifar10-fast-tail-lookahead" not in study.experiments
+    entry = {"like": CONTROL, "title": "Slow average", "recipe": {"ema": {"decay": 0.999}}}
+    study = load_study(root, {"preset": "cpu", "experiments": {"cifar10-fast-slow": entry}})
+    assert "cifar10-fast-slow-at-third" in study.experiments
+    assert "cifar10-fast-slow-lookahead" not in study.experiments
 
 
 def test_what_the_contest_makes_can_be_overlaid_or_left_out_by_its_name(root):

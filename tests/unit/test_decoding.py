@@ -109,6 +109,16 @@ def test_mnist_comes_out_of_its_idx_files(tmp_path, mnist, gz):
     assert same(decode_mnist(tmp_path), mnist)
 
 
+def test_an_idx_file_within_a_folder_of_its_own_name_is_found(tmp_path, mnist):
+    write_mnist(tmp_path, mnist)
+    for path in list(tmp_path.iterdir()):
+        content = path.read_bytes()
+        path.unlink()
+        path.mkdir()
+        (path / path.name).write_bytes(content)
+    assert same(decode_mnist(tmp_path), mnist)
+
+
 def test_an_idx_file_of_another_length_is_refused(tmp_path, mnist):
     write_mnist(tmp_path, mnist)
     path = tmp_path / "t10k-labels-idx1-ubyte"

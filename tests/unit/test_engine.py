@@ -15,6 +15,7 @@ from tiny import (
     recipe,
     splits,
     trainer,
+    validated,
     weights,
 )
 
@@ -24,7 +25,7 @@ from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
 from trainkit.engine import Evaluation, Trainer
 from trainkit.errors import StudyError
-from trainkit.spec import Augment, ResNet
+from trainkit.spec import Augment, Optimizer, ResNet
 
 AUGMENTED = recipe(augment=Augment(translate=1, rotate=10), optimizer={"lookahead": {"k": 2, "alpha": 0.5}})
 
@@ -53,7 +54,7 @@ def test_training_learns():
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw", "muon", "rmsprop"])
 def test_warming_up_leaves_weights_buffers_and_random_states_untouched(optimizer):
-    options = AUGMENTED.optimizer.model_copy(update={"name": optimizer})
+    options = validated(Optimizer, name=optimizer, lr=0.05, lookahead=AUGMENTED.optimizer.lookahead)
     subject = trainer(AUGMENTED.model_copy(update={"optimizer": options}))
     steps, step = [], subject.optimizer.step
     subject.optimizer.step = lambda: steps.append(step())
@@ -211,7 +212,7 @@ def waits(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         {"optimizer": {"name": "adamw", "lr": 0.01, "lookahead": {"k": 2, "alpha": 0.5}}},
         {"optimizer": {"name": "muon", "lr": 0.1, "momentum": 0.5}, "augment": Augment(flip="alternating")},
         {"optimizer": {"name": "rmsprop", "lr": 0.01}},
-        {"averaging": {"name": "ema"}},
+        {"ema": {}},
     ],
 )
 def test_no_step_waits_for_the_device(changes, waits):
@@ -221,7 +222,7 @@ def test_no_step_waits_for_the_device(changes, waits):
     for batch in subject.batches():
         subject.step(batch, 0.01)
     assert waits == []
-    subject._read_counts(5)
+    subject._read_counts()
     assert waits == ["tolist"]  # reading the counts is what waits: this check can fail
 
 

@@ -6,9 +6,21 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+import torch
+from safetensors.torch import save_file
 
+from trainkit import galleries
 from trainkit.figures import task2
 from trainkit.figures.style import log_x
+
+
+def test_a_network_without_filters_on_the_image_says_so(tmp_path):
+    save_file(
+        {"0.weight": torch.zeros(4, 3, 1, 1), "1.weight": torch.zeros(2, 4)}, tmp_path / "model.safetensors"
+    )
+    figure = galleries.filters(SimpleNamespace(dataset="cifar10"), tmp_path)
+    assert "no filters" in figure.axes[0].texts[0].get_text()
+    plt.close(figure)
 
 
 @pytest.mark.parametrize("highest", [3, 20, 49, 60, 1000])

@@ -195,6 +195,8 @@ def test_winograds_algorithm_is_for_the_precision_it_was_measured_in_without_com
     recipe = spec.recipe.model_copy(update={"layout": "winograd", "precision": choice})
     asked = spec.model_copy(update={"recipe": recipe, "model": wide})
     assert devices.numerics(asked, {"precision": FOUND}) == Numerics(choice, "winograd")
+    pretrained = load_study(ROOT, {"preset": "smoke"}).run_spec("mnist-transfer-finetuned").model
+    assert not devices.can_winograd(pretrained, choice, compile=False)
     for change in ({"model": single}, {"recipe": recipe.model_copy(update={"compile": True})}):
         with pytest.raises(StudyError, match=r"cifar10-resnet: recipe\.layout: winograd takes no"):
             devices.numerics(asked.model_copy(update=change), {"precision": FOUND})

@@ -4,7 +4,6 @@ import pytest
 import torch
 
 from trainkit import datasets, models
-from trainkit.errors import StudyError
 from trainkit.models.convnextv2 import DropPath, GlobalResponseNorm
 from trainkit.models.fasternet import PartialConv
 from trainkit.models.repvgg import RepVGGBlock, fold
@@ -80,12 +79,6 @@ def test_shortcut_a_keeps_every_second_pixel_and_adds_channels_of_zeros():
     assert out[0, 0].tolist() == [[0, 2], [8, 10]]
     assert out[0, 1].tolist() == [[16, 18], [24, 26]]
     assert not out[0, 2:].any()
-
-
-def test_a_convnet_whose_stages_leave_no_pixel_is_refused():
-    with pytest.raises(StudyError, match=r"model\.stages: 6 stages leave no pixel of 32x32"):
-        models.build(ConvNet(name="convnet", stages=[[2]] * 6), CIFAR10, 10)
-    models.build(ConvNet(name="convnet", stages=[[2]] * 5), CIFAR10, 10)
 
 
 # -- ConvNeXt V2 -----------------------------------------------------------------------------

@@ -44,7 +44,7 @@ COLUMNS = {
     "task1.5_transfer": {"features_seconds", "seconds_per_epoch", "multiply_adds"} | PAIRED,
     "task2.1_baselines": {"task", "converged", "train_images"},
     "task2.2_fast_training": {
-        *("schedule", "lookahead", "averaging", "learning_rate", "target_val_accuracy"),
+        *("schedule", "lookahead", "ema", "learning_rate", "target_val_accuracy"),
         *("runs_that_reach_it", "seconds_to_target", "train_images"),
     },
     "task2.2_whole": {"steps", "train_seconds_over_constant"} | PAIRED,

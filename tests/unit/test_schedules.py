@@ -6,13 +6,15 @@ from typing import get_args
 
 import pytest
 import torch
+from tiny import validated
 from torch.optim import lr_scheduler
 
 from trainkit.answers.schedules import EXPLANATIONS, REASONS
 from trainkit.optim.schedules import factor, image_size
 from trainkit.spec import Recipe, Schedule
 
-NAMES = get_args(Schedule.model_fields["name"].annotation)
+KINDS = get_args(get_args(Schedule)[0])
+NAMES = [name for kind in KINDS for name in get_args(kind.model_fields["name"].annotation)]
 GRID = [i / 240 for i in range(241)]
 
 
@@ -36,7 +38,7 @@ def rates(scheduler: lr_scheduler.LRScheduler, steps: int) -> list[float]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_schedule_leaves_the_range_from_zero_to_the_peak(name):
-    values = curve(Schedule(name=name))
+    values = curve(validated(Schedule, name=name))
     assert min(values) >= 0
     assert max(values) == pytest.approx(1)
 
@@ -64,41 +66,44 @@ def test_every_schedule_is_explained_to_the_reader(name):
     ],
 )
 def test_a_schedule_starts_and_ends_where_it_should(name, start, end):
-    schedule = Schedule(name=name)
+    schedule = validated(Schedule, name=name)
     assert factor(schedule, 0.0) == pytest.approx(start, abs=1e-12)
     assert factor(schedule, 1.0) == pytest.approx(end, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", ["step", "exponential", "cosine", "linear", "rex"])
 def test_a_decaying_schedule_never_rises(name):
-    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(curve(Schedule(name=name))))
+    assert all(later <= earlier + 1e-12 for earlier, later in pairwise(curve(validated(Schedule, name=name))))
 
 
 def test_cosine_is_pytorchs():
     steps = 50
     theirs = rates(lr_scheduler.CosineAnnealingLR(optimizer(), steps), steps)
-    ours = [factor(Schedule(name="cosine"), step / steps) for step in range(steps)]
+    ours = [factor(validated(Schedule, name="cosine"), step / steps) for step in range(steps)]
     assert ours == pytest.approx(theirs, abs=1e-9)
 
 
 def test_exponential_is_pytorchs_with_the_ratio_that_reaches_the_final_factor():
     steps, final = 40, 0.02
     theirs = rates(lr_scheduler.ExponentialLR(optimizer(), final ** (1 / steps)), steps + 1)
-    ours = [factor(Schedule(name="exponential", final=final), step / steps) for step in range(steps + 1)]
+    ours = [
+        factor(validated(Schedule, name="exponential", final=final), step / steps)
+        for step in range(steps + 1)
+    ]
     assert ours == pytest.approx(theirs, rel=1e-9)
 
 
 def test_step_is_pytorchs_and_drops_at_the_milestone_itself():
     steps, gamma = 40, 0.2
     theirs = rates(lr_scheduler.MultiStepLR(optimizer(), [10, 30], gamma), steps)
-    schedule = Schedule(name="step", milestones=[0.25, 0.75], gamma=gamma)
+    schedule = validated(Schedule, name="step", milestones=[0.25, 0.75], gamma=gamma)
     assert [factor(schedule, step / steps) for step in range(steps)] == pytest.approx(theirs)
 
 
 def test_linear_is_pytorchs():
     steps = 30
     theirs = rates(lr_scheduler.LinearLR(optimizer(), 1.0, 0.0, steps), steps)
-    ours = [factor(Schedule(name="linear"), step / steps) for step in range(steps)]
+    ours = [factor(validated(Schedule, name="linear"), step / steps) for step in range(steps)]
     assert ours == pytest.approx(theirs, abs=1e-9)
 
 
@@ -109,7 +114,7 @@ def test_one_cycle_is_pytorchs(warmup):
     steps = 100
     theirs = rates(lr_scheduler.OneCycleLR(optimizer(), 1.0, steps, pct_start=warmup), steps - 1)
     top = warmup * steps - 1
-    schedule = Schedule(name="one-cycle", warmup=warmup)
+    schedule = validated(Schedule, name="one-cycle", warmup=warmup)
     for step, rate in enumerate(theirs):
         rising = step <= top
         z = warmup * step / top if rising else warmup + (1 - warmup) * (step - top) / (steps - 1 - top)
@@ -118,7 +123,7 @@ def test_one_cycle_is_pytorchs(warmup):
 
 @pytest.mark.parametrize("warmup", [0.0, 0.05, 0.3, 0.9])
 def test_one_cycle_peaks_where_the_warmup_ends(warmup):
-    schedule = Schedule(name="one-cycle", warmup=warmup)
+    schedule = validated(Schedule, name="one-cycle", warmup=warmup)
     assert factor(schedule, warmup) == pytest.approx(1)
     before = [factor(schedule, z) for z in GRID if z <= warmup]
     after = [factor(schedule, z) for z in GRID if z >= warmup]
@@ -128,7 +133,7 @@ def test_one_cycle_peaks_where_the_warmup_ends(warmup):
 
 @pytest.mark.parametrize("cycles", [1, 2, 5])
 def test_cyclical_repeats_itself_and_each_triangle_peaks_in_its_middle(cycles):
-    schedule = Schedule(name="cyclical", cycles=cycles, low=0.2)
+    schedule = validated(Schedule, name="cyclical", cycles=cycles, low=0.2)
     for cycle in range(cycles):
         assert factor(schedule, (cycle + 0.5) / cycles) == pytest.approx(1)
         assert factor(schedule, cycle / cycles) == pytest.approx(0.2)
@@ -141,7 +146,7 @@ def test_cyclical_is_pytorchs_triangle():
     steps, cycles = 80, 2
     half = steps // (2 * cycles)
     scheduler = lr_scheduler.CyclicLR(optimizer(), 0.1, 1.0, step_size_up=half, cycle_momentum=False)
-    schedule = Schedule(name="cyclical", cycles=cycles, low=0.1)
+    schedule = validated(Schedule, name="cyclical", cycles=cycles, low=0.1)
     ours = [factor(schedule, step / steps) for step in range(steps)]
     assert ours == pytest.approx(rates(scheduler, steps), abs=1e-9)
 
@@ -152,7 +157,7 @@ def test_cyclical_whose_triangles_halve_is_pytorchs_triangular2():
     scheduler = lr_scheduler.CyclicLR(
         optimizer(), 0.1, 1.0, step_size_up=half, mode="triangular2", cycle_momentum=False
     )
-    schedule = Schedule(name="cyclical", cycles=cycles, low=0.1, shrink=0.5)
+    schedule = validated(Schedule, name="cyclical", cycles=cycles, low=0.1, shrink=0.5)
     ours = [factor(schedule, step / steps) for step in range(steps)]
     assert ours == pytest.approx(rates(scheduler, steps), abs=1e-9)
 
@@ -162,35 +167,35 @@ def test_cosine_restarts_is_pytorchs(cycles, growth):
     first = 10
     steps = first * sum(growth**i for i in range(cycles))
     scheduler = lr_scheduler.CosineAnnealingWarmRestarts(optimizer(), first, growth)
-    schedule = Schedule(name="cosine-restarts", cycles=cycles, growth=growth)
+    schedule = validated(Schedule, name="cosine-restarts", cycles=cycles, growth=growth)
     # A place just within the step: where a cycle begins, rounding must not fall into the one before.
     ours = [factor(schedule, (step + 1e-9) / steps) for step in range(steps)]
     assert ours == pytest.approx(rates(scheduler, steps), abs=1e-6)
 
 
 def test_rex_lies_above_the_line_and_is_as_in_the_paper():
-    schedule = Schedule(name="rex")
+    schedule = validated(Schedule, name="rex")
     assert factor(schedule, 0.5) == pytest.approx(2 / 3)  # equation 2: (1 - z) / (1/2 + (1 - z) / 2)
     assert all(factor(schedule, z) == pytest.approx((1 - z) / (0.5 + 0.5 * (1 - z))) for z in GRID)
     assert all(factor(schedule, z) > 1 - z for z in GRID[1:-1])
 
 
 def test_warmup_stable_decay_rises_stays_and_falls_along_straight_lines():
-    schedule = Schedule(name="warmup-stable-decay", warmup=0.1, decay=0.4)
+    schedule = validated(Schedule, name="warmup-stable-decay", warmup=0.1, decay=0.4)
     values = [factor(schedule, z) for z in (0, 0.05, 0.1, 0.3, 0.6, 0.8, 1)]
     assert values == pytest.approx([0, 0.5, 1, 1, 1, 0.5, 0])
-    assert factor(Schedule(name="warmup-stable-decay", warmup=0), 0.0) == 1
+    assert factor(validated(Schedule, name="warmup-stable-decay", warmup=0), 0.0) == 1
 
 
 @pytest.mark.parametrize(("name", "mean"), [("cosine", 0.5), ("linear", 0.5), ("cyclical", 0.55)])
 def test_a_schedules_mean_is_its_integral(name, mean):
     points = [(i + 0.5) / 1000 for i in range(1000)]
-    found = math.fsum(factor(Schedule(name=name), z) for z in points) / len(points)
+    found = math.fsum(factor(validated(Schedule, name=name), z) for z in points) / len(points)
     assert found == pytest.approx(mean, abs=1e-5)
 
 
 def test_the_triangle_rises_and_falls_along_straight_lines():
-    schedule = Schedule(name="triangle", warmup=0.25)
+    schedule = validated(Schedule, name="triangle", warmup=0.25)
     assert [factor(schedule, z) for z in (0, 0.125, 0.25, 0.625, 1)] == pytest.approx([0, 0.5, 1, 0.5, 0])
 
 

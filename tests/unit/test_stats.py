@@ -8,13 +8,23 @@ from scipy import stats as scipy_stats
 
 from trainkit.stats import (
     Difference,
+    accuracy_interval,
     detectable,
     disagreement,
     holm,
     mean_interval,
     paired_difference,
+    seconds_interval,
     verdict,
 )
+
+
+def test_an_interval_stays_within_what_its_values_can_be():
+    wide = [0.1, 0.9]
+    assert mean_interval(wide).low < 0 and mean_interval(wide).high > 1
+    assert (accuracy_interval(wide).low, accuracy_interval(wide).high) == (0, 1)
+    assert seconds_interval(wide).low == 0 and seconds_interval(wide).high == mean_interval(wide).high
+    assert isnan(accuracy_interval([0.5]).low)
 
 
 def difference(mean: float, n: int = 5) -> Difference:

@@ -2,7 +2,9 @@
 
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -164,6 +166,19 @@ def test_a_server_that_is_killed_takes_its_program_along_and_later_ones_start_co
     assert gone([child])
     out, _ = run(STATE).communicate("", timeout=30)
     assert json.loads(out)["warm"] is False
+
+
+def test_a_client_that_goes_away_before_it_has_asked_harms_nobody(run, owner):
+    process = run("import time\nprint('ready', flush=True)\ntime.sleep(1)\nprint('done')\n")
+    assert process.stdout.readline() == "ready\n"
+    address = re.search(r"training=([0-9a-f]+)", owner.prefix)[1]
+    for said in (b"", b"\x05", b"\xff" * 8 + b"no marshal"):
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect("\0" + address)
+            client.sendall(said)
+    out, _ = run(STATE).communicate("", timeout=30)
+    assert json.loads(out)["warm"] is True
+    assert process.communicate(timeout=30)[0] == "done\n"
 
 
 def test_a_package_that_is_missing_means_a_cold_start(run):

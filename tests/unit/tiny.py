@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from pydantic import TypeAdapter
 
 from trainkit import models
 from trainkit.augment import Pipeline
@@ -38,6 +39,11 @@ def recipe(**changes: Any) -> Recipe:
     optimizer = {"name": "sgd", "lr": 0.05} | changes.pop("optimizer", {})
     length = {} if "until" in changes else {"epochs": 1}
     return Recipe(**{"batch_size": 12, "optimizer": optimizer, **length, **changes})
+
+
+def validated(kind: Any, **options: Any) -> Any:
+    """The options of an optimiser or a schedule, as the configuration gives them."""
+    return TypeAdapter(kind).validate_python(options)
 
 
 def trainer(

@@ -84,7 +84,7 @@ def soonest(results: Results) -> str:
     rows = [
         row
         for row in tables.fast_training(results)
-        if row["runs_that_reach_it"] == row["n"] and not (row["lookahead"] or row["averaging"])
+        if row["runs_that_reach_it"] == row["n"] and not (row["lookahead"] or row["ema"])
     ]
     if not rows:
         return ""

@@ -18,8 +18,8 @@ def in_words(run: RunRecord) -> str:
         parts.append(f"label smoothing {recipe['label_smoothing']:g}")
     if options.get("lookahead"):
         parts.append("Lookahead")
-    if recipe.get("averaging"):
-        parts.append(f"weights averaged ({recipe['averaging']['name']})")
+    if recipe.get("ema"):
+        parts.append("weights averaged (EMA)")
     if recipe.get("precise_bn"):
         parts.append("BatchNorm's statistics recomputed at the end")
     augment = recipe.get("augment", {})

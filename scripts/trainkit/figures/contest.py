@@ -7,6 +7,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
 from matplotlib.figure import Figure
+from pydantic import TypeAdapter
 
 from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, curve, log_x
 from trainkit.optim import schedules
@@ -14,9 +15,9 @@ from trainkit.results import MissingRunsError, Results
 from trainkit.spec import Schedule
 from trainkit.tables import contest as tables
 
-STYLES = {"": "-", "Lookahead": "--", "EMA": ":", "tail average": "-."}
+STYLES = {"": "-", "Lookahead": "--", "EMA": ":"}
 AVERAGE = "#029e73"
-COLORS = {"": PLAIN, "Lookahead": LOOKAHEAD, "EMA": AVERAGE, "tail average": AVERAGE}
+COLORS = {"": PLAIN, "Lookahead": LOOKAHEAD, "EMA": AVERAGE}
 
 
 def learning_rates(results: Results) -> Figure:
@@ -32,7 +33,7 @@ def learning_rates(results: Results) -> Figure:
     z = np.linspace(0, 1, 400, endpoint=False)
     for ax, name in zip(axes.flat, names, strict=False):
         run = results.first(name)
-        schedule = Schedule.model_validate(run.spec["recipe"]["schedule"])
+        schedule = TypeAdapter(Schedule).validate_python(_schedule(results, name))
         rates = [run.learning_rate * schedules.factor(schedule, x) for x in z]
         ax.plot(100 * z, rates, color=PLAIN)
         ax.fill_between(100 * z, rates, color=PLAIN, alpha=0.12, lw=0)

@@ -31,10 +31,10 @@ CROWDED = 50  # highest over lowest of a logarithmic axis: beyond, three labels 
 CONTROL, PLAIN, LOOKAHEAD = "#555555", "#0173b2", "#de8f05"
 
 
-def left_out() -> Figure:
-    """In place of a figure whose experiments were not run."""
+def left_out(why: str = "left out of this study, or not finished") -> Figure:
+    """In place of a figure that cannot be drawn."""
     figure, ax = plt.subplots(figsize=(8, 1))
-    ax.text(0.5, 0.5, "left out of this study, or not finished", ha="center", va="center", color=CONTROL)
+    ax.text(0.5, 0.5, why, ha="center", va="center", color=CONTROL)
     ax.set_axis_off()
     return figure
 

@@ -7,7 +7,6 @@ Block and names follow the paper's section 3.2 and appendix. For small images th
 import torch
 from torch import Tensor, nn
 
-from trainkit.errors import StudyError
 from trainkit.spec import ConvNeXtV2
 
 FAMILY = "convnext"
@@ -72,8 +71,6 @@ class Block(nn.Module):
 
 def build(options: ConvNeXtV2, shape: tuple[int, int, int], classes: int) -> nn.Module:
     widths, total = options.widths, sum(options.depths)
-    if min(shape[:2]) // options.patch < 2 ** (len(widths) - 1):
-        raise StudyError(f"model.depths: {len(widths)} stages leave no pixel of {shape[0]}x{shape[1]}")
     rates = iter(torch.linspace(0, options.drop_path, total).tolist())
     stem = nn.Conv2d(shape[2], widths[0], max(3, options.patch), options.patch, int(options.patch < 3))
     layers: list[nn.Module] = [stem, LayerNorm(widths[0], eps=1e-6)]

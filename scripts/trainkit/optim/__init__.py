@@ -5,12 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from trainkit.optim.averaging import Averaging
-from trainkit.optim.lookahead import Lookahead
 from trainkit.optim.muon import Muon
+from trainkit.optim.slow import EMA, Lookahead, SlowWeights
 from trainkit.spec import Optimizer, Recipe
 
-Slow = Lookahead | Averaging
 REST_MOMENTUM = 0.85  # of what Muon leaves to SGD, as in airbench94
 
 
@@ -90,20 +88,9 @@ def _parameters(optimizer: torch.optim.Optimizer | Together) -> list[tuple[torch
     return [(each, p) for each in members for group in each.param_groups for p in group["params"]]
 
 
-MOMENTA = ("momentum_buffer", "exp_avg")  # as SGD and Muon, or AdamW, call theirs
-
-
-def slow(recipe: Recipe, optimizer: torch.optim.Optimizer | Together) -> Slow | None:
-    """What follows the weights more slowly, if the recipe asks for it: Lookahead, or a mean."""
-    options = recipe.optimizer.lookahead
-    parameters = [p for _, p in _parameters(optimizer)]
-    if recipe.averaging:
-        return Averaging(parameters, recipe.averaging)
-    if options is None:
-        return None
-
-    def momenta() -> list[Tensor]:
-        remembered = [each for each in state(optimizer) if each]
-        return [each[key] for each in remembered for key in MOMENTA if each.get(key) is not None]
-
-    return Lookahead(parameters, options.k, options.alpha, options.momentum, momenta)
+def slow(recipe: Recipe, optimizer: torch.optim.Optimizer | Together) -> SlowWeights | None:
+    """What follows the weights more slowly, if the recipe asks for it."""
+    parameters, lookahead = [p for _, p in _parameters(optimizer)], recipe.optimizer.lookahead
+    if recipe.ema:
+        return EMA(parameters, recipe.ema.decay)
+    return Lookahead(parameters, lookahead.k, lookahead.alpha) if lookahead else None

@@ -44,6 +44,30 @@ def image_size(recipe: Recipe, z: float) -> int | None:
     return next((size.pixels for size in recipe.resize if z < size.until), None)
 
 
+class Plateau:
+    """Drops the learning rate, and in the end stops, when validation loss no longer improves."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        assert recipe.until
+        self.until, self.schedule = recipe.until, recipe.schedule
+        self.factor, self.best, self.waited, self.since_drop = 1.0, math.inf, 0, 0
+
+    def update(self, val_loss: float) -> bool:
+        """Take an epoch's validation loss; whether training has converged."""
+        if val_loss < self.best - self.until.min_delta:
+            self.best, self.waited, self.since_drop = val_loss, 0, 0
+            return False
+        self.waited += 1
+        self.since_drop += 1
+        if self.schedule.name == "plateau" and self.since_drop >= self.schedule.patience:
+            self.factor *= self.schedule.gamma
+            self.since_drop = 0
+        return self.waited >= self.until.patience
+
+    def state(self) -> dict[str, float]:
+        return {key: getattr(self, key) for key in ("factor", "best", "waited", "since_drop")}
+
+
 def _cosine(z: float) -> float:
     return (1 + math.cos(math.pi * z)) / 2
 

@@ -15,7 +15,7 @@ from trainkit.spec import AT
 from trainkit.tuning import best_rate
 
 APART = {"name", "title", "seeds", "tuned_by"}  # of a spec: what a run is called, and how it was tuned
-NAMED = ("schedule", "optimizer.lookahead", "averaging")  # what methods may differ in
+NAMED = ("schedule", "optimizer.lookahead", "ema")  # what methods may differ in
 
 
 def fast_training(results: Results) -> Rows:
@@ -40,7 +40,7 @@ def fast_training(results: Results) -> Rows:
             | {
                 "schedule": run.spec["recipe"]["schedule"]["name"],
                 "lookahead": bool(run.spec["recipe"]["optimizer"]["lookahead"]),
-                "averaging": bool(run.spec["recipe"]["averaging"]),
+                "ema": bool(run.spec["recipe"]["ema"]),
                 "learning_rate": run.learning_rate,
                 "target_val_accuracy": 100 * target,
                 "runs_that_reach_it": len(seconds),
@@ -276,14 +276,14 @@ def slow_weights(results: Results, name: str) -> str:
     recipe = results.first(name).spec["recipe"]
     if recipe["optimizer"]["lookahead"]:
         return "Lookahead"
-    return {"ema": "EMA", "tail": "tail average"}[recipe["averaging"]["name"]] if recipe["averaging"] else ""
+    return "EMA" if recipe["ema"] else ""
 
 
 def _key(results: Results, name: str) -> str:
     """What a method and its plain twin share: all but the slow weights."""
     spec = {key: value for key, value in results.first(name).spec.items() if key not in APART}
     optimizer = spec["recipe"]["optimizer"] | {"lookahead": None}
-    return digest_of(spec | {"recipe": spec["recipe"] | {"averaging": None, "optimizer": optimizer}})
+    return digest_of(spec | {"recipe": spec["recipe"] | {"ema": None, "optimizer": optimizer}})
 
 
 def _crossed_row(results: Results, label: str, kind: str, pairs: list[tuple[str, str]]) -> dict[str, Any]:

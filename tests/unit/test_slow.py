@@ -1,11 +1,11 @@
-"""Lookahead against a hand computation, and what it must leave alone."""
+"""Slow weights against hand computations, and what they must leave alone."""
 
 import pytest
 import torch
+from tiny import fit, recipe, trainer, validated, weights
 
 from trainkit import optim
-from trainkit.optim.averaging import Averaging
-from trainkit.optim.lookahead import Lookahead
+from trainkit.optim.slow import EMA, Lookahead
 from trainkit.spec import Optimizer, Recipe
 
 
@@ -115,63 +115,67 @@ def test_a_synchronisation_leaves_the_inner_momentum_alone():
     assert before.item() == 8.0
 
 
-def synchronised(momentum: str, rounds: int) -> list[tuple[float, float]]:
-    """The weight and its momentum after each synchronisation; k=2, alpha=0.5, rate 0.5, from 8."""
-    weight, inner = quadratic([8.0], momentum=0.5)
-    momenta = lambda: [inner.state[weight]["momentum_buffer"]]  # noqa: E731
-    lookahead = Lookahead([weight], 2, 0.5, momentum, momenta)
-    found = []
-    for _ in range(rounds):
-        for _ in range(2):
-            descend(weight, inner)
-            lookahead.step()
-        found.append((weight.item(), momenta()[0].item()))
-    return found
-
-
-def test_pulled_back_momentum_is_a_mean_of_copies_and_not_the_live_buffer():
-    # m = 8 after two steps: pulled back to 8 / 2 = 4. From w = 4: m = 2 + 4 = 6, w = 1; m = 3 + 1 = 4,
-    # w = -1; slow 4 + (-1 - 4) / 2 = 1.5 and m (4 + 4) / 2 = 4. An alias would give 4 as well, and then
-    # in the third round: m = 2 + 1.5 = 3.5, w = -0.25; m = 1.75 - 0.25 = 1.5, w = -1; (4 + 1.5) / 2.
-    assert synchronised("pullback", 3) == [(4.0, 4.0), (1.5, 4.0), (0.25, 2.75)]
-
-
-def test_reset_momentum_starts_again_from_zero():
-    # From w = 4 with m = 0: m = 4, w = 2; m = 2 + 2 = 4, w = 0; slow 2.
-    assert synchronised("reset", 2) == [(4.0, 0.0), (2.0, 0.0)]
-
-
 def test_kept_momentum_goes_on():
-    # From w = 4 with m = 8: m = 4 + 4 = 8, w = 0; m = 4 + 0, w = -2; slow 4 + (-2 - 4) / 2 = 1.
-    assert synchronised("keep", 2) == [(4.0, 8.0), (1.0, 4.0)]
+    # k=2, alpha=0.5, rate 0.5. From w = 4 with m = 8: m = 4 + 4 = 8, w = 0; m = 4 + 0, w = -2; slow
+    # 4 + (-2 - 4) / 2 = 1.
+    weight, inner = quadratic([8.0], momentum=0.5)
+    lookahead, found = Lookahead([weight], 2, 0.5), []
+    for _ in range(4):
+        descend(weight, inner)
+        lookahead.step()
+        found.append((weight.item(), inner.state[weight]["momentum_buffer"].item()))
+    assert found[1::2] == [(4.0, 8.0), (1.0, 4.0)]
 
 
 def test_the_options_decide_whether_and_how_it_is_used():
     model = torch.nn.Linear(3, 2)
-    inner = optim.build(Optimizer(name="sgd", lr=0.1), model)
+    inner = optim.build(validated(Optimizer, name="sgd", lr=0.1), model)
 
     def slow(**changes):
         options = {"optimizer": {"name": "sgd", "lr": 0.1}} | changes
         return optim.slow(Recipe(epochs=1, **options), inner)
 
     assert slow() is None
-    wanted = {"k": 7, "alpha": 0.25, "momentum": "pullback"}
+    wanted = {"k": 7, "alpha": 0.25}
     lookahead = slow(optimizer={"name": "sgd", "lr": 0.1, "lookahead": wanted})
-    assert (lookahead.k, lookahead.alpha, lookahead.momentum) == (7, 0.25, "pullback")
+    assert (lookahead.k, lookahead.alpha) == (7, 0.25)
     assert {id(p) for p in lookahead.fast} == {id(p) for p in model.parameters()}
-    assert isinstance(slow(averaging={"name": "ema"}), Averaging)
+    assert isinstance(slow(ema={}), EMA)
 
 
-@pytest.mark.parametrize("name", ["sgd", "adamw", "muon"])
-def test_the_momenta_of_every_optimiser_are_found(name):
-    model = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 3), torch.nn.Flatten(), torch.nn.Linear(2, 2))
-    options = {"name": name, "lr": 0.1, "lookahead": {"k": 1, "momentum": "reset"}}
-    recipe = Recipe(epochs=1, optimizer=options)
-    inner = optim.build(recipe.optimizer, model)
-    lookahead = optim.slow(recipe, inner)
-    model(torch.ones(1, 1, 3, 3)).sum().backward()
-    inner.step()
-    assert len(lookahead.momenta()) == 4
-    assert any(m.any() for m in lookahead.momenta())
-    lookahead.step()
-    assert not any(m.any() for m in lookahead.momenta())
+# -- The exponential moving average -----------------------------------------------------------
+
+
+def test_an_exponential_mean_is_as_defined_and_in_the_model_within_the_block_only():
+    weight = torch.zeros(1)
+    ema, values = EMA([weight], decay=0.75), [float(2**step) for step in range(8)]
+    for value in values:
+        weight.fill_(value)
+        ema.step()
+    expected = values[0]
+    for value in values[1:]:
+        expected = 0.75 * expected + 0.25 * value
+    with pytest.raises(KeyError), ema.slow_weights():
+        assert weight.item() == pytest.approx(expected)
+        raise KeyError
+    assert weight.item() == values[-1]
+    ema.synchronize()
+    assert weight.item() == pytest.approx(expected)
+
+
+def test_averaging_leaves_the_path_of_training_alone_and_ends_in_the_mean():
+    plain, _ = fit(12, recipe())
+    subject = trainer(recipe(ema={"decay": 0.5}))
+    seen = []
+    finish = subject.finish
+
+    def finish_after_looking() -> None:
+        seen.append(torch.cat([p.detach().flatten().clone() for p in subject.model.parameters()]))
+        finish()
+
+    subject.finish = finish_after_looking
+    subject.fit(12, say=lambda line: None)
+    assert torch.equal(seen[0], torch.cat([p.detach().flatten() for p in plain.model.parameters()]))
+    for weight, mean in zip(subject.slow.fast, subject.slow.slow, strict=True):
+        assert torch.equal(weight, mean)
+    assert not torch.equal(weights(subject), weights(plain))
