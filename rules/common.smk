@@ -94,12 +94,15 @@ def in_blocks(priority):
     """The priority of a task's runs: its experiments' first seeds before any second ones, in random order.
 
     So a drift of the machine's speed meets all of them alike: a randomised complete block design, whose
-    blocks are the seeds (Fisher 1935, The Design of Experiments, chapter 4).
+    blocks are the seeds (Fisher 1935, The Design of Experiments, chapter 4). Trials, of all seeds, come before
+    the runs that take their rates: else a method whose trials are done would make several seeds in a row.
     """
 
     def of_run(wildcards):
         seeds, seed = STUDY.experiments[wildcards.experiment].seeds, int(wildcards.seed)
         block = seeds.index(seed) if seed in seeds else len(seeds)  # one that was asked for by hand
+        if SPECS[wildcards.experiment].is_trial:
+            block = -1
         place = int(digest_of([wildcards.experiment, wildcards.seed]), 16) / 16**16
         return priority - (block + place) / MOST_SEEDS
 
