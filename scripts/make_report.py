@@ -174,7 +174,7 @@ FROM_RESULTS: dict[str, Callable[[Results], Any]] = {
     "soonest": answers.contest.soonest,
     "surprises": answers.contest.surprises,
     "tuning_answer": answers.contest.tuning,
-    "tuning": tables.contest.tuning,
+    "tried_rates": tables.contest.tried_rates,
     "crossed": tables.contest.crossed,
     "budgets": tables.contest.budgets,
     "architectures": tables.task3.architectures,

@@ -162,15 +162,17 @@ def serve(group: str, listener_fd: int) -> list[str]:
                 os.environb.update(environment)
                 load(PACKAGES[group])
                 loaded = folder, environment
+            server, pid = os.getpid(), None
             if loaded == (folder, environment):
                 signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-                server, pid = os.getpid(), os.fork()
-                if not pid:
+                pid = fork()
+                if pid == 0:
                     die_with(server)
                     close_all(jobs, listener, connection)
                     become(stdio, ignored)
                     return argv
                 signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+            if pid:
                 jobs[os.pidfd_open(pid)] = pid, connection
                 tell(connection, WARM)
             else:
@@ -221,6 +223,14 @@ def receive(connection):
     except (OSError, EOFError, ValueError, TypeError):
         for fd in stdio:
             os.close(fd)
+        return None
+
+
+def fork() -> int | None:
+    """`os.fork`; None where no process can be had, so that the program starts cold and others live on."""
+    try:
+        return os.fork()
+    except OSError:
         return None
 
 

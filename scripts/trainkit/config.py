@@ -416,8 +416,10 @@ def _explain(error: ValidationError, layers: Layers, below: tuple[str, ...] = ()
     # A union's branch (a model's name, an optimiser's) stands in the location, but not in the file.
     path = [*below, *first["loc"]]
     branches = [i for i in range(1, len(path)) if path[i - 1] in ("model", "optimizer", "schedule")]
-    branch = path[branches[-1]] if branches else None
+    branch = path[-2] if branches and branches[-1] == len(path) - 2 else "this table"
     path = [part for i, part in enumerate(path) if i not in branches]
+    if first["type"] == "union_tag_not_found":
+        path.append("name")
     path = [p for p in path if p not in ("constrained-int", "literal['auto']", "[key]")]
     key = ".".join(map(str, path))
     # A mistake in how entries go together names its key itself.
@@ -432,13 +434,15 @@ def _explain(error: ValidationError, layers: Layers, below: tuple[str, ...] = ()
         known = _siblings(path)
         message = f"unknown key{suggest(str(path[-1]), known)}"
         if path[-1] in known:
-            message = f"unknown key: {branch or 'this table'} has none of this name; remove it"
-    elif first["type"] == "missing":
+            message = f"unknown key: {branch} has none of this name; remove it"
+    elif first["type"] in ("missing", "union_tag_not_found"):
         message = "is missing; add it"
     elif first["type"] == "union_tag_invalid":
         known = first["ctx"]["expected_tags"].replace("'", "").split(", ")
         tag = first["ctx"]["tag"]
         message = f"expected one of {', '.join(known)}, got {tag!r}{suggest(tag, known, also=False)}"
+    elif first["type"] == "model_attributes_type":
+        message = f"expected a table with a name, got {first['input']!r:.80}"
     elif first["type"] == "too_short" and first["ctx"]["min_length"] == 1:
         message = "expected at least one, got none"
     elif first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == NAME:

@@ -17,10 +17,10 @@ class FurtherBudget(Strict):
 
 
 class Trials(Strict):
-    """How every method of the contest gets its learning rate: as many trials each, by one rule."""
+    """How every method of the contest gets its learning rate: as many trials for each, by one rule."""
 
     factors: list[Annotated[float, Field(gt=0, le=1000)]] = Field(
-        min_length=1, description="of the method's own learning rate; one trial each"
+        min_length=1, description="of the method's own learning rate; a trial of each, from each seed"
     )
     scale: float = Field(gt=0, le=1, description="of the methods' own budget, each trial")
     seeds: Seeds = Field(description="others than the contest's")

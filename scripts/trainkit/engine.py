@@ -20,7 +20,7 @@ from trainkit.errors import StudyError
 from trainkit.interrupts import Interrupted, Interrupts
 from trainkit.optim import schedules
 from trainkit.progress import Progress
-from trainkit.record import RunSeconds
+from trainkit.seconds import RunSeconds
 from trainkit.spec import Recipe
 
 EVAL_BATCH = 256  # images, or a larger training batch: more would need more memory than training does
@@ -101,7 +101,7 @@ class Trainer:
         self.batch_size = min(recipe.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
         self._mirrored: Tensor | None = None  # (N,) bool: which training images lie mirrored
-        self._plateau = schedules.Plateau(recipe) if recipe.until else None
+        self._plateau = schedules.Convergence(recipe) if recipe.until else None
         self.pixels: int | None = None  # images are resized to so many a side in training
         # Of the epoch so far: summed loss, correct answers, steps while the loss was finite.
         self._counts = torch.zeros(3, device=self.device)

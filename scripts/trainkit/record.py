@@ -10,28 +10,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
+from trainkit.seconds import RunSeconds
 
 SCHEMA_VERSION = 4
 PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "snakemake")
-
-
-class RunSeconds(BaseModel):
-    """Seconds of a run: ``total`` is the whole process, the rest its parts.
-
-    Those of a training that was killed and went on add up, but for what came after its last
-    checkpoint. ``evaluate_tta`` is what the second test, with test-time augmentation, cost;
-    ``checkpoint`` what writing checkpoints did. ``features`` is what computing a frozen base's
-    features of the training images cost, once for all seeds; it is not part of ``total``.
-    """
-
-    load: float = 0.0
-    compile: float = 0.0
-    train: float = 0.0
-    evaluate: float = 0.0
-    evaluate_tta: float = 0.0
-    checkpoint: float = 0.0
-    total: float = 0.0
-    features: float = 0.0
 
 
 class RunRecord(BaseModel):

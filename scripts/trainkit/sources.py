@@ -4,7 +4,6 @@ import hashlib
 import importlib.util
 import shutil
 import subprocess
-import sys
 import tarfile
 import time
 import zlib
@@ -17,6 +16,7 @@ import requests
 
 from trainkit.config import Source
 from trainkit.errors import StudyError
+from trainkit.progress import print_line
 
 STALL_SECONDS = 30
 NPM_SECONDS = 1200
@@ -41,7 +41,7 @@ def first_good(
                 except Exception as error:  # a damaged file can fail its decoder in any way
                     reason = " ".join(str(error).split()) or type(error).__name__
                     failures.append(f"{place}: {reason}")
-                    print(f"{what}: {failures[-1]}; trying the next source", file=sys.stderr)
+                    print_line(f"{what}: {failures[-1]}; trying the next source")
     raise StudyError(f"{what}: no source is left. Tried: {' | '.join(failures)}. {by_hand}")
 
 
@@ -100,7 +100,7 @@ def download(url: str, path: Path, md5: str) -> None:
                 now = time.monotonic()
                 if now - shown > 3:
                     left = f", {(now - began) * (total - done) / done:.0f} s left" if total else ""
-                    print(f"{path.name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB{left}", file=sys.stderr)
+                    print_line(f"{path.name}: {done / 1e6:.0f} of {total / 1e6:.0f} MB{left}")
                     shown = now
     except requests.RequestException as error:
         raise StudyError(_short(error)) from error
@@ -151,7 +151,7 @@ def _wait(process: subprocess.Popen, what: str) -> None:
             return
         except subprocess.TimeoutExpired:
             seconds = time.monotonic() - began
-            print(f"{what}: {seconds:.0f} s so far", file=sys.stderr, flush=True)
+            print_line(f"{what}: {seconds:.0f} s so far")
             if seconds > NPM_SECONDS:
                 raise StudyError(f"gave up after {NPM_SECONDS} s") from None
 

@@ -69,6 +69,13 @@ MISTAKES: list[tuple[str, Any, str]] = [
         "unknown key: rmsprop has none of this name",
     ),
     (f"{CONVNET}.recipe.optimizer.matrix_factor", 7, "unknown key: sgd has none of this name"),
+    (
+        f"{RESNET}.recipe.optimizer.lookahead",
+        {"momentum": 0.5},
+        "this table has none of this name",
+    ),
+    (f"{CONVNET}.recipe.optimizer", {"lr": 0.1}, "is missing; add it"),
+    (f"{CONVNET}.recipe.optimizer", "sgd", "expected a table with a name, got 'sgd'"),
     (f"{RESNET}.recipe.schedule.gamma", 0.5, "unknown key: one-cycle has none of this name"),
     # what the dataset cannot feed
     (f"{CONVNET}.model.stages", [[8]] * 5, "stages leave nothing of an image of 28x28 pixels"),

@@ -234,6 +234,7 @@ def test_one_seed_less_than_an_epoch_and_a_rate_at_the_edge_are_flagged(write_co
     assert (row["trials"], row["tuning_seconds"]) == (3, 30.0)
     rows = tables.tuning(results)
     assert [row["chosen"] for row in rows] == [False, False, True]
+    assert [row["val_accuracy"] for row in tables.tried_rates(results)] == pytest.approx([3, 10, 30])
     assert results.first(f"{CONTROL}-trial-0.1").test_accuracy is None
 
 
@@ -428,8 +429,8 @@ def test_what_tuning_cost_is_counted(write_contest):
     trials = {f"{CONTROL}-trial-{lr}": {"learning_rate": lr, "train_seconds": 2.5} for lr in (0.03, 0.1)}
     results = write_contest({CONTROL: [0.5, 0.6]}, **trials, **{CONTROL: {"tuned_by": tuple(trials)}})
     said = answers.tuning(results)
-    assert "2 trials of its learning rate, 2 in all" in said
-    assert "they took 5 s of training, 0.25 times what the contest at B took" in said
+    assert "2 learning rates were tried, from one seed each: 2 trials, each of" in said
+    assert "They took 5 s of training, 0.25 times what the contest at B took" in said
     untuned = answers.tuning(write_contest({LINEAR: [0.5]}))
     assert untuned.startswith("The learning rates are those of the configuration")
 

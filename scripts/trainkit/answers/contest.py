@@ -145,7 +145,7 @@ def tuning(results: Results) -> str:
     rows = tables.tuning(results)
     if not rows:
         return "The learning rates are those of the configuration; nothing was tuned."
-    each = len(rows) / len({row["experiment"] for row in rows})
+    each = len(tables.tried_rates(results)) / len({row["experiment"] for row in rows})
     count = len({row["seed"] for row in rows})
     seeds = "one seed" if count == 1 else f"{count} seeds"
     length = rows[0]["epochs"] / results.mean(rows[0]["experiment"], "epochs")
@@ -153,8 +153,8 @@ def tuning(results: Results) -> str:
     own = sum(sum(results.values(name, "seconds.train")) for name in results.of_task("2.2"))
     diverged = sum(row["diverged"] for row in rows)
     return (
-        f"Each method had {each:.0f} trials of its learning rate, {len(rows)} in all, of {length:.2g} times "
-        f"the contest's steps and from {seeds}, judged on validation images; they took "
+        f"For each method {each:.0f} learning rates were tried, from {seeds} each: {len(rows)} trials, each "
+        f"of {length:.2g} times the contest's steps; the best mean on validation images won. They took "
         f"{spent:.0f} s of training, {spent / own:.2f} times what the contest at B took."
         + (f" {diverged} of them diverged." if diverged else "")
     )

@@ -24,11 +24,12 @@ def build(options: ConvNet, shape: tuple[int, int, int], classes: int) -> nn.Mod
     for stage in options.stages:
         for position, outputs in enumerate(stage):
             layers.append(nn.Conv2d(channels, outputs, kernel, stride, kernel // 2, bias=False))
+            height, width = -(-height // stride), -(-width // stride)
             if position == len(stage) - 1:
                 layers.append(nn.MaxPool2d(2))
+                height, width = height // 2, width // 2
             layers += [nn.BatchNorm2d(outputs), nn.ReLU(inplace=True)]
             channels, kernel, stride = outputs, 3, 1
     if options.dropout:
         layers.append(nn.Dropout(options.dropout))
-    pixels = options.last_side(height) * options.last_side(width)
-    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * pixels, classes))
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(channels * height * width, classes))

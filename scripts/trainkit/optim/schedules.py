@@ -1,7 +1,8 @@
 """Learning-rate schedules in closed form: the factor of the peak rate at ``z``, from 0 to 1.
 
 ``z`` is the fraction of the training's steps that are done, so that a schedule ends with its
-training, however long that is. The report's figures draw the same functions.
+training, however long that is. The report's figures draw the same functions. What follows the validation
+loss instead is `Convergence`.
 """
 
 import math
@@ -44,7 +45,7 @@ def image_size(recipe: Recipe, z: float) -> int | None:
     return next((size.pixels for size in recipe.resize if z < size.until), None)
 
 
-class Plateau:
+class Convergence:
     """Drops the learning rate, and in the end stops, when validation loss no longer improves."""
 
     def __init__(self, recipe: Recipe) -> None:

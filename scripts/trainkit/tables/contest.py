@@ -2,6 +2,7 @@
 
 from itertools import combinations
 from math import isnan
+from statistics import fmean
 from typing import Any
 
 import pandas as pd
@@ -236,6 +237,17 @@ def tuning(results: Results) -> Rows:
     return rows
 
 
+def tried_rates(results: Results) -> Rows:
+    """Each method's rates with the validation accuracies of all seeds; None where a trial diverged."""
+    rows: dict[tuple[str, float], dict[str, Any]] = {}
+    for trial in tuning(results):
+        key = trial["experiment"], trial["learning_rate"]
+        row = rows.setdefault(key, trial | {"val_accuracies": [], "train_seconds": 0.0})
+        row["val_accuracies"].append(trial["val_accuracy"])
+        row["train_seconds"] += trial["train_seconds"]
+    return [row | {"val_accuracy": fmean(a or 0.0 for a in row["val_accuracies"])} for row in rows.values()]
+
+
 def crossed(results: Results) -> Rows:
     """Each method with slow weights (Lookahead, an average) against its plain twin, and all together.
 
@@ -272,7 +284,7 @@ def twins(results: Results, names: list[str]) -> dict[str, list[tuple[str, str]]
 
 
 def slow_weights(results: Results, name: str) -> str:
-    """``Lookahead``, the kind of average, or nothing."""
+    """``Lookahead``, ``EMA``, or nothing."""
     recipe = results.first(name).spec["recipe"]
     if recipe["optimizer"]["lookahead"]:
         return "Lookahead"

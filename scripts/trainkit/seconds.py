@@ -1,0 +1,22 @@
+"""Where the time of a run goes."""
+
+from pydantic import BaseModel
+
+
+class RunSeconds(BaseModel):
+    """Seconds of a run: ``total`` is the whole process, the rest its parts.
+
+    Those of a training that was killed and went on add up, but for what came after its last
+    checkpoint. ``evaluate_tta`` is what the second test, with test-time augmentation, cost;
+    ``checkpoint`` what writing checkpoints did. ``features`` is what computing a frozen base's
+    features of the training images cost, once for all seeds; it is not part of ``total``.
+    """
+
+    load: float = 0.0
+    compile: float = 0.0
+    train: float = 0.0
+    evaluate: float = 0.0
+    evaluate_tta: float = 0.0
+    checkpoint: float = 0.0
+    total: float = 0.0
+    features: float = 0.0
