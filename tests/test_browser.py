@@ -105,6 +105,10 @@ def test_tables_sort_filter_and_download(smoke: Project, page: Page):
     seconds = [float(text) for text in runs.locator(f"tbody td:nth-child({train})").all_inner_texts()]
     assert len(seconds) == 25 and seconds == sorted(seconds)
 
+    pages = runs.get_by_role("navigation")  # one row of buttons, not styled as the page's own contents
+    assert pages.bounding_box()["height"] < 60
+    expect(pages.locator(".dt-paging-button.current")).to_have_text("1")
+
     runs.get_by_label("Filter").fill("cifar10-shallow")
     expect(runs.locator("tbody tr")).to_have_count(1)
     assert "cifar10-shallow" in runs.locator("tbody tr").inner_text()
