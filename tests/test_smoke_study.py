@@ -48,14 +48,14 @@ def test_every_table_of_the_design_has_a_row_an_experiment(smoke: Project, name:
     assert table.test_accuracy.between(1, 100).all()
 
 
-def test_no_method_of_the_contest_has_its_second_run_before_all_have_had_their_first(smoke: Project):
-    finished: dict[int, list[str]] = {}
+def test_the_contest_is_run_in_blocks_after_all_its_trials(smoke: Project):
+    finished: dict[tuple[str, int], list[str]] = {}
     for path in (smoke.results / "runs").glob("*/seed-*/record.json"):
         record = json.loads(path.read_text())
-        if record["task"] == "2.2":
-            finished.setdefault(record["seed"], []).append(record["finished"])
-    assert {seed: len(times) for seed, times in finished.items()} == {0: 5, 1: 2}
-    assert max(finished[0]) < min(finished[1])
+        finished.setdefault((record["task"], record["seed"]), []).append(record["finished"])
+    trials, first, second = (finished[key] for key in (("2.3-trials", 1000), ("2.2", 0), ("2.2", 1)))
+    assert (len(trials), len(first), len(second)) == (10, 5, 2)
+    assert max(trials) < min(first) and max(first) < min(second)
 
 
 def test_every_run_leaves_a_whole_record_and_history(smoke: Project):

@@ -212,7 +212,7 @@ def of_family(name: str, hardware: dict[str, Any], use: str = "training") -> Num
 
 def can_winograd(model: Model, precision: Precision, compile: bool) -> bool:
     """Whether a network has convolutions that gain by Winograd's algorithm on a CPU."""
-    if compile or model.name == "efficientnet_lite0":  # which has none of them
+    if compile or family(model) not in (CONVOLUTION, WIDE):  # others' convolutions are none of that kind
         return False
     with torch.device("meta"):  # of which weights take no time
         network = models.build(model, (32, 32, 3), 10)

@@ -90,7 +90,8 @@ class Trainer:
     ) -> None:
         self.recipe, self.splits, self.pipeline, self.generator = recipe, splits, pipeline, generator
         self.device, self.numerics = generator.device, numerics
-        self.seconds, self.began = RunSeconds(), time.perf_counter()
+        self.seconds = RunSeconds(load=0, compile=0, train=0, evaluate=0, total=0)
+        self.began = time.perf_counter()
         self.clock: Clock  # of what `fit` does
         self.at, self.steps, self.interrupts = Position(), 0, Interrupts()
         self.model = numerics.lay_out(model.to(self.device))
@@ -101,7 +102,7 @@ class Trainer:
         self.batch_size = min(recipe.batch_size, len(splits.train))
         self.steps_per_epoch = len(splits.train) // self.batch_size
         self._mirrored: Tensor | None = None  # (N,) bool: which training images lie mirrored
-        self._plateau = schedules.Convergence(recipe) if recipe.until else None
+        self._convergence = schedules.Convergence(recipe) if recipe.until else None
         self.pixels: int | None = None  # images are resized to so many a side in training
         # Of the epoch so far: summed loss, correct answers, steps while the loss was finite.
         self._counts = torch.zeros(3, device=self.device)
@@ -283,8 +284,8 @@ class Trainer:
             if last or at.epoch % self.recipe.validate_every == 0:
                 at.history.append(self._validate(loss, correct))
                 progress.epoch(at.history[-1])
-                if self._plateau:
-                    at.converged = self._plateau.update(at.history[-1]["val_loss"])
+                if self._convergence:
+                    at.converged = self._convergence.update(at.history[-1]["val_loss"])
             at.order = None
 
     def _train_epoch(self, order: Tensor, progress: Progress, checkpoints: Checkpoints | None) -> None:
@@ -346,7 +347,7 @@ class Trainer:
 
     def _rate(self, z: float) -> float:
         factor = schedules.factor(self.recipe.schedule, z)
-        return self.recipe.optimizer.lr * factor * (self._plateau.factor if self._plateau else 1.0)
+        return self.recipe.optimizer.lr * factor * (self._convergence.factor if self._convergence else 1.0)
 
     def _read_counts(self) -> tuple[float, float]:
         """Summed loss and correct answers of the epoch so far.
@@ -410,7 +411,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": optim.state(self.optimizer),
             "slow": self.slow and self.slow.state_dict(),
-            "plateau": self._plateau and self._plateau.state(),
+            "convergence": self._convergence and self._convergence.state(),
             "counts": self._counts,
             "mirrored": self._mirrored,
             "generator": self.generator.get_state(),
@@ -427,8 +428,8 @@ class Trainer:
         optim.load_state(self.optimizer, state["optimizer"])
         if self.slow:
             self.slow.load_state_dict(state["slow"])
-        if self._plateau:
-            vars(self._plateau).update(state["plateau"])
+        if self._convergence:
+            vars(self._convergence).update(state["convergence"])
         self._counts.copy_(state["counts"])
         if state["mirrored"] is not None:
             self._mirror(state["mirrored"])

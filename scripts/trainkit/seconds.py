@@ -12,11 +12,11 @@ class RunSeconds(BaseModel):
     features of the training images cost, once for all seeds; it is not part of ``total``.
     """
 
-    load: float = 0.0
-    compile: float = 0.0
-    train: float = 0.0
-    evaluate: float = 0.0
+    load: float
+    compile: float
+    train: float
+    evaluate: float
     evaluate_tta: float = 0.0
     checkpoint: float = 0.0
-    total: float = 0.0
+    total: float
     features: float = 0.0

@@ -404,7 +404,7 @@ AT, TRIAL = "-at-", "-trial-"  # in the names of what the contest makes of its m
 IN_ALL = tuple(task for task in get_args(Task) if task not in ("speedrun", "ablation"))
 
 
-def check_stages(model: Model, side: int) -> None:
+def check_stages(model: Model | None, side: int) -> None:
     """Raise `ValueError` where a network's stages leave no pixel of an image."""
     if hasattr(model, "last_side") and model.last_side(side) < 1:
         raise ValueError(

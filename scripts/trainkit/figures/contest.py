@@ -30,10 +30,10 @@ def learning_rates(results: Results) -> Figure:
     figure, axes = plt.subplots(
         rows, columns, figsize=(9, 2.1 * rows), sharex=True, sharey=True, squeeze=False
     )
-    z = np.linspace(0, 1, 400, endpoint=False)
+    z, kinds = np.linspace(0, 1, 400, endpoint=False), TypeAdapter(Schedule)
     for ax, name in zip(axes.flat, names, strict=False):
         run = results.first(name)
-        schedule = TypeAdapter(Schedule).validate_python(_schedule(results, name))
+        schedule = kinds.validate_python(_schedule(results, name))
         rates = [run.learning_rate * schedules.factor(schedule, x) for x in z]
         ax.plot(100 * z, rates, color=PLAIN)
         ax.fill_between(100 * z, rates, color=PLAIN, alpha=0.12, lw=0)
