@@ -13,9 +13,12 @@ import os
 import signal
 import sys
 
-# Programs by what they import; those that measure the machine itself start cold.
+# Programs by what they import; those that report memory start cold.
 GROUPS = {
-    "training": ("train.py", "calibrate.py", "compute_features.py"),
+    "training": (
+        *("profile_pipeline.py", "capture_hardware.py"),
+        *("train.py", "calibrate.py", "compute_features.py"),
+    ),
     "tables": ("make_tables.py", "make_figures.py", "make_galleries.py", "make_report.py"),
 }
 # pydantic imports its parts when they are first named, the optimisers torch._dynamo when one is made.
