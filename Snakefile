@@ -44,8 +44,8 @@ localrules:
     task2_figures,
     task3_tables,
     task3_figures,
-    task3_league_tables,
-    task3_league_figure,
+    task3_equal_cost_tables,
+    task3_equal_cost_figure,
     galleries,
     benchmark_tables,
     speedrun_table,
@@ -104,16 +104,16 @@ rule task3:
     input:
         rules.task3_tables.output,
         rules.task3_figures.output,
-        rules.task3_league_tables.output,
-        rules.task3_league_figure.output,
-        if_trained(league_networks(), rules.task3_inference.output),
+        rules.task3_equal_cost_tables.output,
+        rules.task3_equal_cost_figure.output,
+        if_trained(equal_cost_networks(), rules.task3_inference.output),
 
 
 rule architectures:
     input:
-        rules.task3_league_tables.output,
-        rules.task3_league_figure.output,
-        if_trained(league_networks(), rules.task3_inference.output),
+        rules.task3_equal_cost_tables.output,
+        rules.task3_equal_cost_figure.output,
+        if_trained(equal_cost_networks(), rules.task3_inference.output),
 
 
 # Not part of `all`: they measure this project itself.

@@ -178,8 +178,8 @@ def feature_spec(experiment):
     return FeatureSpec(**shared, train_images=spec.recipe.train_images).model_dump_json()
 
 
-def league_networks():
-    """The league's experiments of different networks: what differs in training alone is left out."""
+def equal_cost_networks():
+    """The experiments at equal cost of different networks: what differs in training alone is left out."""
     first = {SPECS[name].model.model_dump_json(): name for name in reversed(STUDY.of_task("3-more"))}
     return [name for name in STUDY.of_task("3-more") if name in first.values()]
 

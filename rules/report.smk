@@ -29,7 +29,7 @@ rule study_report:
             rules.task1_parts_tables.output,
             rules.task2_tables.output,
             rules.task3_tables.output,
-            rules.task3_league_tables.output,
+            rules.task3_equal_cost_tables.output,
         ],
         # What the page shows beside what it makes of the records.
         shown=[
@@ -38,8 +38,8 @@ rule study_report:
             rules.task1_figures.output,
             rules.task2_figures.output,
             rules.task3_figures.output,
-            rules.task3_league_figure.output,
-            if_trained(league_networks(), rules.task3_inference.output),
+            rules.task3_equal_cost_figure.output,
+            if_trained(equal_cost_networks(), rules.task3_inference.output),
             if_trained(TRANSFER, rules.task1_feature_map.output.figure),
             gallery("task1"),
             gallery("task2"),

@@ -1,5 +1,5 @@
 TASK3 = ("2.1.2", "2.1.3", "3")
-LEAGUE_TABLES = ["task3_equal", "task3_ablation"]
+EQUAL_COST_TABLES = ["task3_equal", "task3_ablation"]
 
 
 use rule train as cifar10_architecture with:
@@ -34,43 +34,43 @@ use rule task2_figures as task3_figures with:
         seeds=seeds_of(*TASK3),
 
 
-# The league: three networks against the ResNet, each at equal parameters, multiply-adds and seconds.
-use rule train as cifar10_league with:
+# At equal cost: three networks against the ResNet, each at equal parameters, multiply-adds and seconds.
+use rule train as cifar10_equal_cost with:
     wildcard_constraints:
         experiment=names_of("3-more"),
 
 
-use rule task1_tables as task3_league_tables with:
+use rule task1_tables as task3_equal_cost_tables with:
     input:
         records_of("3-more"),
     output:
-        report_tables(*LEAGUE_TABLES),
+        report_tables(*EQUAL_COST_TABLES),
     log:
-        "<results>/logs/task3_league_tables.log",
+        "<results>/logs/task3_equal_cost_tables.log",
     priority: 0
     params:
-        tables=LEAGUE_TABLES,
+        tables=EQUAL_COST_TABLES,
         declared=declared("3-more"),
         seeds=seeds_of("3-more"),
 
 
-use rule task2_figures as task3_league_figure with:
+use rule task2_figures as task3_equal_cost_figure with:
     input:
         records_of("3-more"),
     output:
         report_figures("task3_rankings.svg"),
     log:
-        "<results>/logs/task3_league_figure.log",
+        "<results>/logs/task3_equal_cost_figure.log",
     priority: 0
     params:
-        figures="task3-league",
+        figures="task3-equal-cost",
         seeds=seeds_of("3-more"),
 
 
 # Inference by the trained networks: one seed of each, interleaved.
 rule task3_inference:
     input:
-        records=first_records(league_networks()),
+        records=first_records(equal_cost_networks()),
         hardware="<results>/hardware.json",
         data=ancient("<data>/cifar10.safetensors"),
         manifest="<data>/cifar10.json",
@@ -86,7 +86,7 @@ rule task3_inference:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        code=code_digest("measure_inference.py", *sorted({model_file(name) for name in league_networks()})),
+        code=code_digest("measure_inference.py", *sorted({model_file(name) for name in equal_cost_networks()})),
         declared=declared("3-more"),
         seconds=STUDY.inference_seconds,
         folder=folder_of_output,

@@ -1,4 +1,4 @@
-"""Document the machine (point 2.1.1), and measure which precision is faster on it."""
+"""Document the machine (point 2.1.1), and measure its speed and the fastest ways to compute on it."""
 
 import argparse
 from pathlib import Path

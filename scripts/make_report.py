@@ -107,7 +107,7 @@ def render(
         known,
         contest_answer=there(answers.contest.equal_time, known["contest"]),
         contest_spent=there(answers.contest.steps_and_seconds, known["contest"]),
-        **league(there, known, optional_rows(shown.get("task3_inference.csv"))),
+        **equal_cost(there, known, optional_rows(shown.get("task3_inference.csv"))),
         study=study.name,
         preset=preset,
         config=f"preset={preset}" + (f" study={study.name}" if study.name != preset else ""),
@@ -128,9 +128,9 @@ def render(
     )
 
 
-def league(there: Callable[..., Any], known: dict[str, Any], inference: Rows) -> dict[str, Any]:
+def equal_cost(there: Callable[..., Any], known: dict[str, Any], inference: Rows) -> dict[str, Any]:
     """What Task 3's comparisons at equal cost say of each paper."""
-    equal, ablation = known["league"], known["league_ablation"]
+    equal, ablation = known["equal_cost"], known["equal_cost_ablation"]
     checked = {
         "convnextv2": there(answers.task3.ingredients, ablation),
         "repvgg": there(answers.task3.folding, inference),
@@ -144,7 +144,7 @@ def league(there: Callable[..., Any], known: dict[str, Any], inference: Rows) ->
     return {"inference": inference, "checked": checked}
 
 
-def league_rows(make: Callable[[Results], Rows], results: Results) -> Rows:
+def equal_cost_rows(make: Callable[[Results], Rows], results: Results) -> Rows:
     """Rows with their verdict in a word or two."""
     return [{"difference": None} | row | {"said": answers.task3.short(row)} for row in make(results)]
 
@@ -178,9 +178,9 @@ FROM_RESULTS: dict[str, Callable[[Results], Any]] = {
     "crossed": tables.contest.crossed,
     "budgets": tables.contest.budgets,
     "architectures": tables.task3.architectures,
-    "league": partial(league_rows, tables.task3.equal),
-    "league_ablation": partial(league_rows, tables.task3.ablation),
-    "league_not_run": tables.task3.not_run,
+    "equal_cost": partial(equal_cost_rows, tables.task3.equal),
+    "equal_cost_ablation": partial(equal_cost_rows, tables.task3.ablation),
+    "equal_cost_not_run": tables.task3.not_run,
 }
 
 

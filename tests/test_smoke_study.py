@@ -214,7 +214,7 @@ def test_editing_an_architecture_retrains_its_runs_alone(editable: Project):
     path.write_text(path.read_text().replace("std=0.02", "std=0.03"))
     planned = editable.planned()
     trained = {rule for rule in planned if rule.startswith(("mnist_", "cifar10_"))}
-    assert trained == {"cifar10_architecture", "cifar10_league"}
+    assert trained == {"cifar10_architecture", "cifar10_equal_cost"}
     assert planned["task3_tables"] == planned["study_report"] == 1
     assert "task1_tables" not in planned
 
@@ -308,7 +308,7 @@ def test_a_report_of_the_finished_runs_says_what_is_missing_and_why(editable: Pr
     record = json.loads((runs / "cifar10-resnet/seed-0/record.json").read_text())
     (runs / "cifar10-resnet/seed-0/record.json").write_text(json.dumps(record | {"code_digest": "another"}))
     option = ("--config", "finished_only=true")
-    trains = {"mnist_convnet", "cifar10_shallow", "cifar10_resnet", "cifar10_league"}
+    trains = {"mnist_convnet", "cifar10_shallow", "cifar10_resnet", "cifar10_equal_cost"}
     assert not trains & editable.planned(*option).keys()
     editable.snakemake(*option)
     page = (editable.results / "report.html").read_text()

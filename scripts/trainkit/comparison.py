@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from math import exp, isfinite, log
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -96,10 +97,8 @@ class Side:
         return self.runs[name][min(self.runs[name])]
 
     def by_seed(self, name: str, key: str) -> dict[int, float]:
-        return {seed: getattr(record, key) for seed, record in self.runs[name].items()}
-
-    def train_seconds(self, name: str) -> dict[int, float]:
-        return {seed: record.seconds.train for seed, record in self.runs[name].items()}
+        """A field of all seeds; ``seconds.train`` reaches into the record."""
+        return {seed: attrgetter(key)(record) for seed, record in self.runs[name].items()}
 
     def history(self, name: str, seed: int) -> pd.DataFrame | None:
         """A run's curve; None where the file is missing or no table."""
@@ -216,7 +215,7 @@ def compare(a: Path, b: Path) -> Comparison:
 def _row(a: Side, b: Side, name: str) -> Row:
     one, other = a.first(name), b.first(name)
     shared = sorted(a.runs[name].keys() & b.runs[name].keys())
-    seconds = [side.train_seconds(name) for side in (a, b)]
+    seconds = [side.by_seed(name, "seconds.train") for side in (a, b)]
     return Row(
         name,
         other.title,

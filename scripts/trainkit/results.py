@@ -161,7 +161,11 @@ def against(results: Results, name: str, reference: str | None, key: str = "test
     """Columns of the paired difference in an accuracy, in points of a percentage."""
     if reference is None or name == reference or reference not in results.runs:
         return {}
-    difference = results.difference(name, reference, key)
+    return in_points(results.difference(name, reference, key))
+
+
+def in_points(difference: stats.Difference | None) -> dict[str, Any]:
+    """Columns of a difference between fractions; none where nothing is paired."""
     if difference is None:
         return {}
     return {

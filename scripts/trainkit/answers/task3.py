@@ -1,4 +1,4 @@
-"""What the league says of the papers' claims, in sentences that claim no more than was measured."""
+"""What comparisons at equal cost say of the papers' claims: no more than was measured."""
 
 from math import isnan
 

@@ -25,7 +25,7 @@ FIGURES: dict[str, dict[str, Callable[[Results], Figure]]] = {
         "task2.3_crossed": contest.crossed,
     },
     "task3": {"task3_architectures": task3.architectures, "task3_history": task3.history},
-    "task3-league": {"task3_rankings": task3.rankings},
+    "task3-equal-cost": {"task3_rankings": task3.rankings},
 }
 
 

@@ -1,6 +1,5 @@
 """Points 2.2 and 2.3: schedules, curves against seconds, differences, budgets."""
 
-from math import isnan
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -9,9 +8,9 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from pydantic import TypeAdapter
 
-from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, curve, log_x
+from trainkit.figures.style import LOOKAHEAD, PLAIN, curve, forest, log_x
 from trainkit.optim import schedules
-from trainkit.results import MissingRunsError, Results
+from trainkit.results import MissingRunsError, Results, Rows
 from trainkit.spec import Schedule
 from trainkit.tables import contest as tables
 
@@ -79,9 +78,7 @@ def differences(results: Results) -> Figure:
     rows = tables.equal_time(results)
     colors = [COLORS[tables.slow_weights(results, row["experiment"])] for row in rows]
     labels = [f"{row['title']} ({row['test_accuracy']:.1f}%)" for row in rows]
-    figure = _forest(rows, colors, labels)
-    figure.axes[0].set_xlabel("points above the constant rate, paired seeds, 95% interval")
-    return figure
+    return _forest(rows, colors, labels, "the constant rate")
 
 
 def crossed(results: Results) -> Figure:
@@ -95,24 +92,14 @@ def crossed(results: Results) -> Figure:
         + (f", {tables.budget_name(row['budget'])}" if row["budget"] else "")
         for row in rows
     ]
-    figure = _forest(rows, colors, labels)
-    figure.axes[0].set_xlabel("points above the schedule alone, paired seeds, 95% interval")
-    return figure
+    return _forest(rows, colors, labels, "the schedule alone")
 
 
-def _forest(rows: list[dict], colors: list[str], labels: list[str]) -> Figure:
-    """Differences with their intervals, one row each; a diamond is the control."""
+def _forest(rows: Rows, colors: list[str], labels: list[str], above: str) -> Figure:
     figure, ax = plt.subplots(figsize=(8, 0.36 * len(rows) + 1.2))
-    for position, (row, color) in enumerate(zip(rows, colors, strict=True)):
-        if "difference" not in row:
-            ax.plot(0, position, "D", color=CONTROL)
-            continue
-        if not isnan(row["difference_low"]):
-            ax.plot([row["difference_low"], row["difference_high"]], [position] * 2, color=color, lw=2)
-        ax.plot(row["difference"], position, "o", color=color)
-    ax.axvline(0, color=CONTROL, lw=1)
-    ax.set_yticks(range(len(rows)), labels, fontsize=9)
-    ax.invert_yaxis()
+    forest(ax, rows, colors, labels)
+    ax.tick_params("y", labelsize=9)
+    ax.set_xlabel(f"points above {above}, paired seeds, 95% interval")
     return figure
 
 

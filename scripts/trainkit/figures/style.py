@@ -12,7 +12,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
 
-from trainkit.results import Results
+from trainkit.results import Results, Rows
 
 sns.set_theme(context="notebook", style="ticks", palette="colorblind")
 plt.rcParams |= {
@@ -66,6 +66,20 @@ def log_x(ax: plt.Axes) -> None:
     ax.xaxis.set_major_locator(Decades())
     ax.xaxis.set_major_formatter(lambda value, _: large(value) if value >= 1 else f"{value:g}")
     ax.xaxis.set_minor_formatter(NullFormatter())
+
+
+def forest(ax: plt.Axes, rows: Rows, colors: list[str], labels: list[str]) -> None:
+    """Differences with their intervals, one row each; a diamond is the control."""
+    for position, (row, color) in enumerate(zip(rows, colors, strict=True)):
+        if "difference" not in row:
+            ax.plot(0, position, "D", color=CONTROL)
+            continue
+        if not isnan(row["difference_low"]):
+            ax.plot([row["difference_low"], row["difference_high"]], [position] * 2, color=color, lw=2)
+        ax.plot(row["difference"], position, "o", color=color)
+    ax.axvline(0, color=CONTROL, lw=1)
+    ax.set_yticks(range(len(rows)), labels)
+    ax.set_ylim(len(rows) - 0.5, -0.5)
 
 
 def accuracy_points(results: Results, names: list[str], ax: plt.Axes) -> None:

@@ -1,13 +1,11 @@
 """Task 1: MNIST."""
 
-from math import isnan
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from trainkit.figures.style import CONTROL, LOOKAHEAD, PLAIN, accuracy_points, curve, log_x, titled
+from trainkit.figures.style import LOOKAHEAD, PLAIN, accuracy_points, curve, forest, log_x, titled
 from trainkit.results import MissingRunsError, Results, Rows
 from trainkit.tables import task1 as tables
 
@@ -61,13 +59,8 @@ def forests(groups: dict[str, Rows]) -> Figure:
         squeeze=False, height_ratios=[count + 0.5 for count in counts],
     )  # fmt: skip
     for ax, (title, rows) in zip(axes[:, 0], groups.items(), strict=True):
-        for position, row in enumerate(rows):
-            if not isnan(row["difference_low"]):
-                ax.plot([row["difference_low"], row["difference_high"]], [position] * 2, color=PLAIN, lw=2)
-            ax.plot(row["difference"], position, "o", color=PLAIN)
-        ax.axvline(0, color=CONTROL, lw=1)
-        ax.set_yticks(range(len(rows)), [f"{row['title']} ({row['test_accuracy']:.2f}%)" for row in rows])
-        ax.set_ylim(len(rows) - 0.5, -0.5)
+        labels = [f"{row['title']} ({row['test_accuracy']:.2f}%)" for row in rows]
+        forest(ax, rows, [PLAIN] * len(rows), labels)
         ax.set_title(title, loc="left", fontsize=11)
     axes[-1, 0].set_xlabel("points of test accuracy above the control, 95% interval")
     return figure

@@ -11,7 +11,7 @@ from trainkit import stats
 from trainkit.comparison import changes
 from trainkit.digest import digest_of
 from trainkit.record import RunRecord
-from trainkit.results import MissingRunsError, Results, Rows, against, correct, summary
+from trainkit.results import MissingRunsError, Results, Rows, against, correct, in_points, summary
 from trainkit.spec import AT
 from trainkit.tuning import best_rate
 
@@ -134,7 +134,6 @@ def _at_one_budget(results: Results, names: list[str]) -> Rows:
             "seconds_used": results.mean(name, "seconds.train"),
             "used_over_budget": results.mean(name, "seconds.train") / budget,
             "runs_outside_3_percent": sum(abs(seconds / budget - 1) > 0.03 for seconds in used),
-            "within_3_percent": abs(results.mean(name, "seconds.train") / budget - 1) <= 0.03,
             "trials": len(trials),
             "tuning_seconds": sum(trial.seconds.train for trial in trials),
             "rank": ranks[name].mean,
@@ -314,10 +313,6 @@ def _crossed_row(results: Results, label: str, kind: str, pairs: list[tuple[str,
         "experiment": pairs[0][0],
         "reference": pairs[0][1],
         "title": results.first(method_of(pairs[0][1])).title,
-        "difference": 100 * difference.mean,
-        "difference_low": 100 * difference.low,
-        "difference_high": 100 * difference.high,
-        "pairs": difference.n,
         "train_seconds_over_plain": seconds / plain,
-        "p": difference.p,
+        **in_points(difference),
     }

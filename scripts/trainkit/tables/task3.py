@@ -26,17 +26,17 @@ def architectures(results: Results) -> Rows:
 
 
 def equal(results: Results) -> Rows:
-    """The league: the control, then each comparison's networks against it on paired seeds.
+    """At equal cost: the control, then each comparison's networks against it on paired seeds.
 
     A comparison's p-values are corrected among themselves. ``equality`` says in words where a
     network misses what should be equal.
     """
-    control = _league_row(results, CONTROL, "control", CONTROL)
+    control = _equal_cost_row(results, CONTROL, "control", CONTROL)
     rows = correct([control], CONTROL)
     for comparison in COMPARISONS:
         names = [name for arch in ARCHITECTURES if (name := arm(comparison, arch)) in results.runs]
         compared = [
-            _league_row(results, name, comparison, CONTROL) | against(results, name, CONTROL)
+            _equal_cost_row(results, name, comparison, CONTROL) | against(results, name, CONTROL)
             for name in names
         ]
         found = [d for name in names if (d := results.difference(name, CONTROL))]
@@ -57,12 +57,12 @@ def ablation(results: Results) -> Rows:
 
 
 def arm(comparison: str, architecture: str) -> str:
-    """The experiment of an architecture in one of the league's comparisons."""
+    """The experiment of an architecture in one of the comparisons at equal cost."""
     return f"cifar10-equal-{comparison}-{architecture}"
 
 
 def not_run(results: Results) -> list[str]:
-    """The league's arms that the preset leaves out, in words."""
+    """The arms of the comparisons at equal cost that the preset leaves out, in words."""
     return [
         f"{title} at {COMPARISONS[comparison]}"
         for comparison in COMPARISONS
@@ -81,7 +81,7 @@ def equality(comparison: str, row: dict) -> str:
     return f"misses: {row[column]:.2f} times the control's {unit}"
 
 
-def _league_row(results: Results, name: str, comparison: str, control: str) -> dict:
+def _equal_cost_row(results: Results, name: str, comparison: str, control: str) -> dict:
     run, reference = results.first(name), results.first(control)
     seconds = results.mean(name, "seconds.train") / results.mean(control, "seconds.train")
     row = _network(results, name) | {

@@ -1,4 +1,4 @@
-"""Task 3's league: its sizes in every preset, its words, and networks in use."""
+"""Task 3 at equal cost: its sizes in every preset, its words, and networks in use."""
 
 import pytest
 import torch
@@ -36,7 +36,7 @@ def test_what_is_called_equal_is_within_5_percent_of_the_control_in_every_preset
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_arms_of_the_league_differ_from_the_control_in_network_optimiser_and_length_alone(root, preset):
+def test_the_arms_differ_from_the_control_in_network_optimiser_and_length_alone(root, preset):
     study = load_study(root, {"preset": preset})
     varying = {"optimizer", "epochs", "budget"}
     control = study.run_spec(task3.CONTROL)
@@ -60,7 +60,7 @@ def test_a_budget_without_epochs_needs_a_reference_of_fixed_epochs(root):
 
 
 @pytest.fixture
-def league(write_run) -> Results:
+def results(write_run) -> Results:
     def run(name, seed, accuracy, model, **changes):
         return write_run(name, seed, task="3-more", model=model, test_accuracy=accuracy, **changes)
 
@@ -76,8 +76,8 @@ def league(write_run) -> Results:
     return Results(paths)
 
 
-def test_an_arm_that_misses_its_equality_is_said_in_words(league):
-    rows = {row["experiment"]: row for row in task3.equal(league)}
+def test_an_arm_that_misses_its_equality_is_said_in_words(results):
+    rows = {row["experiment"]: row for row in task3.equal(results)}
     assert rows[task3.CONTROL]["equality"] == ""
     assert rows[task3.WHOLE]["equality"] == "equal"
     missed = rows[task3.arm("params", "repvgg")]
@@ -88,15 +88,15 @@ def test_an_arm_that_misses_its_equality_is_said_in_words(league):
     assert missed["p_holm"] == max(missed["p"], 2 * min(missed["p"], rows[task3.WHOLE]["p"]))  # of two
 
 
-def test_what_was_left_out_is_named(league):
-    left_out = task3.not_run(league)
+def test_what_was_left_out_is_named(results):
+    left_out = task3.not_run(results)
     assert "FasterNet at equal parameters" in left_out
     assert "ConvNeXt V2 at equal parameters" not in left_out
     assert len(left_out) == 9 - 3
 
 
-def test_an_ablation_is_against_the_whole_network_and_its_seconds(league):
-    whole, without = task3.ablation(league)
+def test_an_ablation_is_against_the_whole_network_and_its_seconds(results):
+    whole, without = task3.ablation(results)
     assert (whole["verdict"], whole["train_seconds_over_whole"]) == ("the reference", 1.0)
     assert without["train_seconds_over_whole"] == pytest.approx(0.8)
     assert without["difference"] == pytest.approx(-20.505)
@@ -105,31 +105,31 @@ def test_an_ablation_is_against_the_whole_network_and_its_seconds(league):
     assert "0.80 times the training seconds" in said
 
 
-def test_words_say_no_more_than_the_verdict(league):
-    (said,) = answers.against_control(task3.equal(league), "repvgg")
+def test_words_say_no_more_than_the_verdict(results):
+    (said,) = answers.against_control(task3.equal(results), "repvgg")
     assert "no difference was found" in said
     assert "better" not in said
-    assert [answers.short(row) for row in task3.equal(league)][:3] == [
+    assert [answers.short(row) for row in task3.equal(results)][:3] == [
         "the reference",
         "better",
         "none found",
     ]
     assert "(misses: 1.07 times the control's parameters)" in said
-    assert "of those that were run" in answers.rankings(task3.equal(league))
+    assert "of those that were run" in answers.rankings(task3.equal(results))
 
 
-def test_of_one_seed_each_nothing_is_called_significant_or_not(league):
-    said = answers.differences([row | {"pairs": 1} for row in task3.equal(league)])
+def test_of_one_seed_each_nothing_is_called_significant_or_not(results):
+    said = answers.differences([row | {"pairs": 1} for row in task3.equal(results)])
     assert said == "One seed each, so that any difference may be chance (n=1)."
 
 
-def test_the_answer_names_what_is_significant_and_what_would_be_found(league):
-    said = answers.rankings(task3.equal(league))
+def test_the_answer_names_what_is_significant_and_what_would_be_found(results):
+    said = answers.rankings(task3.equal(results))
     assert "Significantly different from the ResNet: ConvNeXt V2 at equal parameters (+10.0" in said
     assert "RepVGG" not in said.partition("Significantly")[2]
-    found = {row["smallest_detectable"] for row in task3.equal(league) if row["comparison"] == "params"}
+    found = {row["smallest_detectable"] for row in task3.equal(results) if row["comparison"] == "params"}
     smallest = 100 * stats.detectable(
-        [league.difference(name, task3.CONTROL) for name in (task3.WHOLE, task3.arm("params", "repvgg"))], 2
+        [results.difference(name, task3.CONTROL) for name in (task3.WHOLE, task3.arm("params", "repvgg"))], 2
     )
     assert found == {smallest}
     assert f"to {smallest:.0f} points, by comparison, would be found four times out of five" in said
