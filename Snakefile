@@ -4,6 +4,7 @@ min_version("9.19")
 
 
 include: "rules/common.smk"
+include: "rules/shown.smk"
 
 
 # A GPU, or the whole CPU, belongs to one timed training at a time; clusters count for themselves.

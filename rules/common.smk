@@ -143,11 +143,11 @@ def included(*tasks):
 
 def records_of(*tasks):
     """The records of these tasks' runs."""
-    return [
-        f"<results>/runs/{name}/seed-{seed}/record.json"
-        for name, seeds in included(*tasks).items()
-        for seed in seeds
-    ]
+    return [record_of(name, seed) for name, seeds in included(*tasks).items() for seed in seeds]
+
+
+def record_of(name, seed):
+    return f"<results>/runs/{name}/seed-{seed}/record.json"
 
 
 def seeds_of(*tasks):
@@ -271,11 +271,8 @@ def run_inputs(wildcards):
     else:
         inputs |= weight_inputs(wildcards)
     if spec.tuned_by:
-        inputs["trials"] = [
-            f"<results>/runs/{trial}/seed-{seed}/record.json"
-            for trial in spec.tuned_by
-            for seed in STUDY.experiments[trial].seeds
-        ]
+        seeds = {trial: STUDY.experiments[trial].seeds for trial in spec.tuned_by}
+        inputs["trials"] = [record_of(trial, seed) for trial in seeds for seed in seeds[trial]]
     if spec.recipe.budget:
         inputs["calibration"] = f"<results>/calibration/{STUDY.same_step(spec.name)}.json"
     return inputs
@@ -332,90 +329,3 @@ def rule_graph(dag):
         jobs[job.rule.name] = jobs.get(job.rule.name, 0) + 1
         needs.setdefault(job.rule.name, set()).update(other.rule.name for other in dag.job_dependencies(job))
     return {"jobs": jobs, "needs": {rule: sorted(others) for rule, others in sorted(needs.items())}}
-
-
-# -- The report ----------------------------------------------------------------------------
-
-TRANSFER = ["mnist-transfer-finetuned", "mnist-transfer-scratch"]
-GALLERIES = {"task1": "mnist-convnet-augmented", "task2": "cifar10-resnet", "speedrun": "speedrun"}
-REPORT_TEMPLATES = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "report").glob("*.*"))
-CATEGORIES = {
-    "task1": "Task 1: MNIST",
-    "task2": "Task 2: CIFAR-10",
-    "task3": "Task 3: a newer network",
-    "benchmark": "Benchmark",
-    "speedrun": "Speedrun",
-    "verify": "Verification",
-}
-
-
-def first_record(experiment):
-    """The record of an experiment's first seed."""
-    seed = STUDY.experiments[experiment].seeds[0]
-    return f"<results>/runs/{experiment}/seed-{seed}/record.json"
-
-
-def first_records(experiments):
-    """The same of several, but for those that are missing."""
-    return [
-        first_record(name)
-        for name in experiments
-        if name in STUDY.experiments and is_included(name, STUDY.experiments[name].seeds[0])
-    ]
-
-
-def report_figures(*names):
-    """Figures as outputs that `snakemake --report` shows, and their captions."""
-    return _shown("figures", names)
-
-
-def gallery(task):
-    """The figures that `galleries` draws of one task's run; none where that is missing."""
-    return if_trained([GALLERIES[task]], expand(rules.galleries.output, task=task))
-
-
-def on_demand_results():
-    """What the targets beside `all` leave, where they have been run: the report then shows it."""
-    leaves = {
-        "benchmark": [
-            "<results>/tables/benchmark.csv",
-            "<results>/tables/benchmark_ladder.csv",
-            "<results>/tables/benchmark_breakdown.csv",
-            "<results>/figures/benchmark.svg",
-        ],
-        "speedrun": ["<results>/tables/speedrun.csv", *gallery("speedrun")],
-        "speedrun_ablation": ["<results>/tables/speedrun_ablation.csv"],
-    }
-    needed = {"speedrun": STUDY.of_task("speedrun"), "speedrun_ablation": ["speedrun-whole"]}
-    tables = Path("results", STUDY.study, "tables")
-    return [
-        if_trained(needed[name], paths) if name in needed else paths
-        for name, paths in leaves.items()
-        if (tables / f"{name}.csv").exists()
-    ]
-
-
-def report_tables(*names):
-    """Tables as outputs, in CSV, and in HTML for `snakemake --report`, which has no viewer for CSV."""
-    csv = [f"<results>/tables/{name}.csv" for name in names]
-    return csv + _shown("tables", [f"{name}.html" for name in names])
-
-
-def _shown(folder, names):
-    """Outputs `taskN[.point]_name` with category and labels, and the captions that lie beside them."""
-    outputs = []
-    for name in names:
-        stem = Path(name).stem
-        task, _, title = stem.partition("_")
-        kind = folder.removesuffix("s")
-        shown = dict(
-            category=CATEGORIES.get(task.split(".")[0], "Examples, {task}"),
-            labels={"point": task.removeprefix("task"), kind: title.replace("_", " ")},
-        )
-        if task == "{task}":  # Snakemake expands no wildcards in a caption's path
-            caption, beside = ROOT / "report" / "captions" / f"{title}.rst", []
-        else:
-            caption = Path("results", STUDY.study, folder, f"{stem}.rst").absolute()
-            beside = [f"<results>/{folder}/{stem}.rst"]
-        outputs += [report(f"<results>/{folder}/{name}", caption=str(caption), **shown), *beside]
-    return outputs

@@ -86,7 +86,9 @@ rule task3_inference:
         mem_mb=STUDY.resources.mem_mb,
         runtime=STUDY.resources.runtime,
     params:
-        code=code_digest("measure_inference.py", *sorted({model_file(name) for name in equal_cost_networks()})),
+        code=code_digest(
+            "measure_inference.py", *sorted({model_file(name) for name in equal_cost_networks()})
+        ),
         declared=declared("3-more"),
         seconds=STUDY.inference_seconds,
         folder=folder_of_output,

@@ -24,7 +24,7 @@ from trainkit.engine import Trainer
 from trainkit.errors import StudyError, run_program
 from trainkit.files import read_json, write_json
 from trainkit.progress import print_line
-from trainkit.reference import Photographs, Reference, UsualStep, usual_transforms
+from trainkit.reference import PILImages, Reference, UsualStep, usual_transforms
 from trainkit.spec import SGD, Augment, Recipe, Workload
 
 LR = 0.05
@@ -281,7 +281,7 @@ class UsualPipeline(Measured):
         mean, std = datasets.MEAN[workload.dataset], datasets.STD[workload.dataset]
         change = usual_transforms(images.x.shape[1], workload.translate, workload.flip, mean, std)
         torch.manual_seed(0)
-        dataset = Photographs(images.x, images.y, change)
+        dataset = PILImages(images.x, images.y, change)
         self.reference = Reference(network(workload), dataset, workload.batch_size, LR)
         self.batch_size, self.device = self.reference.batch_size, self.reference.device
 

@@ -14,7 +14,7 @@ import jinja2
 import pandas as pd
 from markupsafe import Markup
 
-from trainkit import answers, charts, provenance, rule_graph, tables
+from trainkit import answers, captions, charts, provenance, rule_graph, tables
 from trainkit.errors import StudyError, run_program
 from trainkit.files import read_json, write_text
 from trainkit.outputs import templates
@@ -96,6 +96,7 @@ def render(
         "plural": lambda number, noun: f"{number:g} {noun}{'' if number == 1 else 's'}",
         "figure": lambda name: embed(shown[name]),
         "drawn": lambda name: name in shown,
+        "shows": lambda name: captions.CAPTIONS[Path(name).stem][0],
         "budget_name": tables.contest.budget_name,
         "explanations": answers.schedules.EXPLANATIONS,
         "reasons": answers.schedules.REASONS,

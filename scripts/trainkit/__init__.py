@@ -1,4 +1,4 @@
 """The library behind the workflow's programs: training, measuring, comparing.
 
-It knows nothing of Snakemake. Nothing here imports torch until a program needs it.
+It knows nothing of Snakemake. What the Snakefile imports of it is free of torch, which takes a second.
 """

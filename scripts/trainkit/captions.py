@@ -1,4 +1,4 @@
-"""What `snakemake --report` says beside each table and figure: what it shows, and what came out."""
+"""What the reports say beside tables and figures: what they show and, in Snakemake's, what came out."""
 
 from collections.abc import Callable
 
@@ -70,7 +70,8 @@ _MNIST = _accuracies(*tables.task1.MAIN)
 _BASELINES = _accuracies("2.1.2", "2.1.3")
 _NETWORKS = _accuracies("2.1.2", "2.1.3", "3")
 
-# By the name of the table or figure: what it shows, and the function that says what came out.
+# By the name of the table or figure: what it shows, and the function that says what came out. (Those that
+# need more than records say it where they are made.)
 CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "task1_mnist": (
         "All MNIST experiments: accuracies in percent, times in seconds, means over seeds with 95% "
@@ -83,8 +84,9 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
         _MNIST,
     ),
     "task1_history": (
-        "Validation accuracy against seconds of training. The frozen base's curve begins after the time "
-        "for its features, which are computed once for all seeds.",
+        "Validation accuracy against training time: mean over seeds, with a band from the lowest seed to the "
+        "highest. The frozen base's curve begins after the time for its features, which are computed once "
+        "for all seeds.",
         _MNIST,
     ),
     "task1.1_parts": (
@@ -108,8 +110,8 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
         _sorted_out(tables.task1.more, "little data", "equal seconds", "trained stages", "input size"),
     ),
     "task1.5_little_data": (
-        "Test accuracy against the number of training images, with the same batches and epochs: mean over "
-        "seeds with its 95% interval.",
+        "Test accuracy against the number of training images: mean over seeds with its 95% interval. Batches "
+        "and epochs differ between the points, not between the lines.",
         _sorted_out(tables.task1.more, "little data"),
     ),
     "task1.5_stages_and_size": (
@@ -124,7 +126,8 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     ),
     "task2.1_history": (
         "Training and validation history of the shallow ConvNet, trained until validation says that it has "
-        "converged, and of the ResNet.",
+        "converged, and of the ResNet. Training accuracy is that on augmented images, as the network saw "
+        "them.",
         _BASELINES,
     ),
     "task2.2_fast_training": (
@@ -138,8 +141,8 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
         _sorted_out(tables.task2.whole),
     ),
     "task2.2_accuracy_against_seconds": (
-        "Validation accuracy against seconds of training, a panel a budget; dashed with Lookahead, dotted "
-        "averaged; mean over seeds.",
+        "Validation accuracy against seconds of training, a panel a budget: mean over seeds, with a band "
+        "from the lowest to the highest; dashed with Lookahead, dotted averaged.",
         contest.soonest,
     ),
     "task2.2_schedules": (
@@ -153,7 +156,8 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     ),
     "task2.3_differences": (
         "Each method's test accuracy minus that of the constant rate on the same seeds, with the 95% "
-        "interval of the paired difference.",
+        "interval of the paired difference (blue: the schedule alone; orange: with Lookahead; green: "
+        "averaged).",
         _equal_time,
     ),
     "task2.3_budgets": (
@@ -176,7 +180,8 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
         _NETWORKS,
     ),
     "task3_history": (
-        "Validation accuracy of the CIFAR-10 networks against seconds of training.",
+        "Validation accuracy of the CIFAR-10 networks against seconds of training: mean over seeds, with a "
+        "band from the lowest to the highest.",
         _NETWORKS,
     ),
     "task3_equal": (

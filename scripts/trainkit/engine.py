@@ -67,7 +67,7 @@ class Position:
     epoch: int = 0
     first: int = 0  # steps that were done when the epoch began
     order: Tensor | None = None  # (N,) int64: the epoch's images; None between two epochs
-    finished: bool = False  # the slow weights' end is behind it
+    finished: bool = False  # `Trainer.finish` has been called
     converged: bool | None = None
     resumed: int = 0  # how many times a killed training went on
     history: list[dict[str, float]] = field(default_factory=list)

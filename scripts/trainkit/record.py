@@ -17,7 +17,7 @@ PACKAGES = ("torch", "torchvision", "numpy", "safetensors", "snakemake")
 
 
 class RunRecord(BaseModel):
-    """One run. Accuracies are fractions; ``epochs`` may be broken for a budget in seconds.
+    """One run. Accuracies are fractions; ``epochs`` are fractional for a budget in seconds.
 
     ``learning_rate`` is the peak that was used, which trials may have chosen. A trial is not tested,
     and may have ``diverged`` (its accuracy is 0 then).

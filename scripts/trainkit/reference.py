@@ -18,7 +18,7 @@ from torchvision.datasets import VisionDataset
 PREFETCHED = 2  # batches a worker, DataLoader's default
 
 
-class Photographs(VisionDataset):
+class PILImages(VisionDataset):
     """Arrays served as torchvision's CIFAR10 and MNIST serve theirs: one PIL image at a time."""
 
     def __init__(self, images: Tensor, labels: Tensor, transform: Any) -> None:
@@ -63,7 +63,7 @@ class UsualStep:
 class Reference:
     """Trains ``model`` the usual way; without one, only reads the batches."""
 
-    def __init__(self, model: nn.Module | None, dataset: Photographs, batch_size: int, lr: float) -> None:
+    def __init__(self, model: nn.Module | None, dataset: PILImages, batch_size: int, lr: float) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cudnn.benchmark = True
         self.loader = DataLoader(

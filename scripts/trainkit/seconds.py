@@ -6,10 +6,12 @@ from pydantic import BaseModel
 class RunSeconds(BaseModel):
     """Seconds of a run: ``total`` is the whole process, the rest its parts.
 
-    Those of a training that was killed and went on add up, but for what came after its last
-    checkpoint. ``evaluate_tta`` is what the second test, with test-time augmentation, cost;
-    ``checkpoint`` what writing checkpoints did. ``features`` is what computing a frozen base's
-    features of the training images cost, once for all seeds; it is not part of ``total``.
+    ``load`` is from its start, imports included, until its trainer is ready; ``compile`` the warm-up that
+    takes each shape once (`Trainer.warm_up`), and torch.compile where the recipe asks for it.
+    ``evaluate_tta`` is what the second test, with test-time augmentation, cost; ``checkpoint`` what
+    writing checkpoints did. Those of a training that was killed and went on add up, but for what came
+    after its last checkpoint. ``features`` is what computing a frozen base's features of the training
+    images cost, once for all seeds; it is not part of ``total``.
     """
 
     load: float

@@ -12,7 +12,7 @@ from benchmark import SIDES, sides_of
 from trainkit import benchmarks, profiling, winograd
 from trainkit.config import load_study
 from trainkit.files import write_json
-from trainkit.reference import Photographs, Reference, usual_transforms
+from trainkit.reference import PILImages, Reference, usual_transforms
 
 
 def facts(**changes):
@@ -163,7 +163,7 @@ def test_a_breakdown_accounts_for_the_whole_step_and_finds_where_it_goes():
 
 def test_the_reference_serves_images_as_torchvision_s_datasets_do():
     images = torch.randint(256, (5, 32, 32, 3), dtype=torch.uint8)
-    dataset = Photographs(images, torch.arange(5), usual_transforms(32, 0, False, (0.5,) * 3, (0.25,) * 3))
+    dataset = PILImages(images, torch.arange(5), usual_transforms(32, 0, False, (0.5,) * 3, (0.25,) * 3))
     x, y = dataset[3]
     assert y == 3
     assert torch.allclose(x, (images[3].permute(2, 0, 1) / 255 - 0.5) / 0.25, atol=1e-6)
@@ -178,7 +178,7 @@ def test_the_reference_serves_images_as_torchvision_s_datasets_do():
 
 def test_the_reference_trains_the_network_that_it_is_given():
     images = torch.randint(256, (40, 8, 8, 1), dtype=torch.uint8)
-    dataset = Photographs(images, torch.arange(40) % 3, usual_transforms(8, 2, False, (0.5,), (0.5,)))
+    dataset = PILImages(images, torch.arange(40) % 3, usual_transforms(8, 2, False, (0.5,), (0.5,)))
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     before = model[1].weight.detach().clone()
     assert Reference(model, dataset, 5, 0.05).images_per_second(3) > 0
