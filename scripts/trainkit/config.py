@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, PrivateAttr, ValidationError, model_validator
+from pydantic_core import ErrorDetails
 
 from trainkit import lease
 from trainkit.contestants import Contest, adjusted_in_vain, contestants, refuse_idle_nulls
@@ -315,35 +316,8 @@ def load_study(
     ``say`` is told which preset ``auto`` takes; ``given`` says where the overrides come from. Raises
     `StudyError` with file, key and expectation.
     """
-    layers = [(CONFIG_FILE, read_yaml(root / CONFIG_FILE, CONFIG_FILE))]
-    preset = overrides.get("preset", layers[0][1].get("preset", "auto"))
-    if preset not in ("auto", *PRESETS):
-        origin = given if "preset" in overrides else CONFIG_FILE
-        raise StudyError(
-            f"{origin}: preset: expected auto, {', '.join(PRESETS)}, got {preset!r}"
-            f"{suggest(str(preset), ('auto', *PRESETS))}"
-        )
-    if preset == "auto":
-        preset, reason = "gpu", "a GPU is there"
-        if lease.devices() == [lease.CPU]:
-            preset, reason = "cpu", "NVML and CUDA_VISIBLE_DEVICES show no GPU"
-        say(f"preset auto: {preset}, for {reason} (choose with --config preset=...)")
-    preset_file = f"config/presets/{preset}.yaml"
-    layers.append((preset_file, read_yaml(root / preset_file, preset_file)))
-    # Snakemake reads True and False as such, and leaves YAML's own spelling a string.
-    spelled = {"true": True, "false": False}
-    layers.append((given, {key: spelled.get(str(value), value) for key, value in overrides.items()}))
-
-    layers = [(origin, numbers(layer, top=True)) for origin, layer in layers]
-    merged: dict[str, Any] = {"study": preset}
-    left_out: set[str] = set()  # by a null over them; others may still be `like` them
-    for origin, layer in layers:
-        entries = layer.get("experiments")
-        if isinstance(entries, dict) and origin != CONFIG_FILE:
-            left_out -= entries.keys()
-            left_out |= {name for name, entry in entries.items() if entry is None}
-            layer = layer | {"experiments": {k: v for k, v in entries.items() if v is not None}}
-        merged = merge(merged, layer)
+    preset, layers = _read_layers(root, overrides, say, given)
+    merged, left_out = _laid_over({"study": preset}, layers)
     merged["preset"] = preset
     merged["study"] = preset if merged["study"] is None else str(merged["study"])
     experiments = merged.get("experiments")
@@ -367,6 +341,48 @@ def load_study(
         raise StudyError(_explain(error, layers)) from error
     study._left_out = sorted(left_out)
     return study
+
+
+def _read_layers(
+    root: Path, overrides: dict[str, Any], say: Callable[[str], None], given: str
+) -> tuple[str, Layers]:
+    """The preset, and the layers: the configuration's file, the preset's, and the command line."""
+    layers = [(CONFIG_FILE, read_yaml(root / CONFIG_FILE, CONFIG_FILE))]
+    preset = overrides.get("preset", layers[0][1].get("preset", "auto"))
+    if preset not in ("auto", *PRESETS):
+        origin = given if "preset" in overrides else CONFIG_FILE
+        raise StudyError(
+            f"{origin}: preset: expected auto, {', '.join(PRESETS)}, got {preset!r}"
+            f"{suggest(str(preset), ('auto', *PRESETS))}"
+        )
+    if preset == "auto":
+        preset, reason = "gpu", "a GPU is there"
+        if lease.devices() == [lease.CPU]:
+            preset, reason = "cpu", "NVML and CUDA_VISIBLE_DEVICES show no GPU"
+        say(f"preset auto: {preset}, for {reason} (choose with --config preset=...)")
+    preset_file = f"config/presets/{preset}.yaml"
+    layers.append((preset_file, read_yaml(root / preset_file, preset_file)))
+    # Snakemake reads True and False as such, and leaves YAML's own spelling a string.
+    spelled = {"true": True, "false": False}
+    layers.append((given, {key: spelled.get(str(value), value) for key, value in overrides.items()}))
+
+    return preset, [(origin, numbers(layer, top=True)) for origin, layer in layers]
+
+
+def _laid_over(merged: dict[str, Any], layers: Layers) -> tuple[dict[str, Any], set[str]]:
+    """The layers laid over a first one, and the experiments that a null leaves out.
+
+    Others may still be `like` those.
+    """
+    left_out: set[str] = set()
+    for origin, layer in layers:
+        entries = layer.get("experiments")
+        if isinstance(entries, dict) and origin != CONFIG_FILE:
+            left_out -= entries.keys()
+            left_out |= {name for name, entry in entries.items() if entry is None}
+            layer = layer | {"experiments": {k: v for k, v in entries.items() if v is not None}}
+        merged = merge(merged, layer)
+    return merged, left_out
 
 
 def _inherit(
@@ -413,14 +429,7 @@ def _explain(error: ValidationError, layers: Layers, below: tuple[str, ...] = ()
     # Of "auto" or a number, a number that is too large should hear of the number's limits.
     apt = (e for e in errors if e["type"] != "literal_error" or isinstance(e["input"], str))
     first = next(apt, errors[0])
-    # A union's branch (a model's name, an optimiser's) stands in the location, but not in the file.
-    path = [*below, *first["loc"]]
-    branches = [i for i in range(1, len(path)) if path[i - 1] in ("model", "optimizer", "schedule")]
-    branch = path[-2] if branches and branches[-1] == len(path) - 2 else "this table"
-    path = [part for i, part in enumerate(path) if i not in branches]
-    if first["type"] == "union_tag_not_found":
-        path.append("name")
-    path = [p for p in path if p not in ("constrained-int", "literal['auto']", "[key]")]
+    path, branch = _place(first, below)
     key = ".".join(map(str, path))
     # A mistake in how entries go together names its key itself.
     names_itself = first["msg"].removeprefix("Value error, ").partition(":")[0].split(".")
@@ -430,31 +439,45 @@ def _explain(error: ValidationError, layers: Layers, below: tuple[str, ...] = ()
         (e["loc"][2 * (e["loc"][0] == "experiments") :] if e["loc"] else (), e["msg"]) for e in errors
     }
     more = f" (and {len(distinct) - 1} more)" if len(distinct) > 1 else ""
-    if first["type"] == "extra_forbidden":
+    return f"{origin}: {key + ': ' if key else ''}{_expected(first, path, branch)}{more}"
+
+
+def _place(error: ErrorDetails, below: tuple[str, ...]) -> tuple[list, str]:
+    """The key of a mistake as it stands in the file, and the branch of a union that it is in.
+
+    The branch (a model's name, an optimiser's) stands in pydantic's location, but not in the file.
+    """
+    path = [*below, *error["loc"]]
+    first = 3 if path[:1] == ["experiments"] else 1  # an experiment may be called "model"
+    branches = [i for i in range(first, len(path)) if path[i - 1] in ("model", "optimizer", "schedule")]
+    branch = path[-2] if branches and branches[-1] == len(path) - 2 else "this table"
+    path = [part for i, part in enumerate(path) if i not in branches]
+    if error["type"] == "union_tag_not_found":
+        path.append("name")
+    return [p for p in path if p not in ("constrained-int", "literal['auto']", "[key]")], branch
+
+
+def _expected(error: ErrorDetails, path: list, branch: str) -> str:
+    """What was expected and got."""
+    kind, got = error["type"], f"got {error['input']!r:.80}"
+    if kind == "extra_forbidden":
         known = _siblings(path)
-        message = f"unknown key{suggest(str(path[-1]), known)}"
         if path[-1] in known:
-            message = f"unknown key: {branch} has none of this name; remove it"
-    elif first["type"] in ("missing", "union_tag_not_found"):
-        message = "is missing; add it"
-    elif first["type"] == "union_tag_invalid":
-        known = first["ctx"]["expected_tags"].replace("'", "").split(", ")
-        tag = first["ctx"]["tag"]
-        message = f"expected one of {', '.join(known)}, got {tag!r}{suggest(tag, known, also=False)}"
-    elif first["type"] == "model_attributes_type":
-        message = f"expected a table with a name, got {first['input']!r:.80}"
-    elif first["type"] == "too_short" and first["ctx"]["min_length"] == 1:
-        message = "expected at least one, got none"
-    elif first["type"] == "string_pattern_mismatch" and first["ctx"]["pattern"] == NAME:
-        message = (
-            f"expected letters, digits, . _ and -, at most 64, no blank or slash, got {first['input']!r:.80}"
-        )
-    else:
-        message = first["msg"].removeprefix("Value error, ")
-        message = message[0].lower() + message[1:]
-        if first["type"] != "value_error":
-            message += f", got {first['input']!r:.80}"
-    return f"{origin}: {key + ': ' if key else ''}{message}{more}"
+            return f"unknown key: {branch} has none of this name; remove it"
+        return f"unknown key{suggest(str(path[-1]), known)}"
+    if kind in ("missing", "union_tag_not_found"):
+        return "is missing; add it"
+    if kind == "union_tag_invalid":
+        known, tag = error["ctx"]["expected_tags"].replace("'", "").split(", "), error["ctx"]["tag"]
+        return f"expected one of {', '.join(known)}, got {tag!r}{suggest(tag, known, also=False)}"
+    if kind == "model_attributes_type":
+        return f"expected a table with a name, {got}"
+    if kind == "too_short" and error["ctx"]["min_length"] == 1:
+        return "expected at least one, got none"
+    if kind == "string_pattern_mismatch" and error["ctx"]["pattern"] == NAME:
+        return f"expected letters, digits, . _ and -, at most 64, no blank or slash, {got}"
+    said = error["msg"].removeprefix("Value error, ")
+    return said[0].lower() + said[1:] + ("" if kind == "value_error" else f", {got}")
 
 
 def _siblings(path: list) -> list[str]:
