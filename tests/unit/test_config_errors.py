@@ -249,6 +249,13 @@ def test_a_mistake_in_the_users_own_file_is_said_to_be_there(root):
     assert told(**{"mnist-convnet": 3}).startswith(f"{where}: expected a mapping of keys, got 3")
 
 
+@pytest.mark.parametrize("name", ["model", "schedule"])
+def test_an_experiment_may_be_called_as_a_key_is(root, name):
+    entry = {"like": "mnist-convnet", "model": {"depth": 20}}
+    message = error_of(root, {"preset": "cpu", "experiments": {name: entry}})
+    assert message.startswith(f"--config: experiments.{name}.model.depth: unknown key: convnet has none")
+
+
 @pytest.mark.parametrize(
     ("text", "line"),
     [
