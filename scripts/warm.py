@@ -136,69 +136,87 @@ def no_core_dump() -> None:
 # -- The server ------------------------------------------------------------------------------
 
 
-def serve(group: str, listener_fd: int) -> list[str]:
-    """Fork a process for each request. Returns in those only, with what is then `sys.argv`."""
-    import select
-    import socket
+class Server:
+    """Forks processes, hands signals on to them, and tells their clients how they end."""
 
-    listener = socket.socket(fileno=listener_fd)
-    owner = sys.stdin.fileno()
-    jobs: dict[int, tuple[int, socket.socket]] = {}  # by pidfd: the process and its client
-    loaded = None
-    at_start = dict(os.environb)
-    while owner is not None or jobs:
-        watched = [*jobs, *(job[1] for job in jobs.values())]
-        watched += [] if owner is None else [owner, listener]
-        ready = select.select(watched, [], [])[0][0]
-        if ready == owner:
-            owner = None  # Snakemake has ended; jobs that outlive it are waited for
-            listener.close()
-        elif ready is listener:
-            connection = listener.accept()[0]
-            if (request := receive(connection)) is None:
-                connection.close()
-                continue
-            argv, folder, environment, ignored, stdio = request
-            if loaded is None and same_at_start(at_start, environment):
-                os.chdir(folder)
-                os.environb.clear()
-                os.environb.update(environment)
-                load(PACKAGES[group])
-                loaded = folder, environment
-            server, pid = os.getpid(), None
-            if loaded == (folder, environment):
-                signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
-                pid = fork()
-                if pid == 0:
-                    die_with(server)
-                    close_all(jobs, listener, connection)
-                    become(stdio, ignored)
+    def __init__(self, group: str, listener_fd: int) -> None:
+        import socket
+
+        self.group, self.listener = group, socket.socket(fileno=listener_fd)
+        self.owner: int | None = sys.stdin.fileno()  # closes when Snakemake ends
+        self.jobs: dict[int, tuple[int, socket.socket]] = {}  # by pidfd: the process and its client
+        self.at_start, self.loaded = dict(os.environb), None
+
+    def serve(self) -> list[str]:
+        """Fork a process for each request. Returns in those only, with what is then `sys.argv`."""
+        import select
+
+        while self.owner is not None or self.jobs:
+            watched = [*self.jobs, *(client for _, client in self.jobs.values())]
+            watched += [] if self.owner is None else [self.owner, self.listener]
+            ready = select.select(watched, [], [])[0][0]
+            if ready == self.owner:
+                self.owner = None  # jobs that outlive it are waited for
+                self.listener.close()
+            elif ready is self.listener:
+                if argv := self.answer(self.listener.accept()[0]):
                     return argv
-                signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
-            if pid:
-                jobs[os.pidfd_open(pid)] = pid, connection
-                tell(connection, WARM)
+            elif ready in self.jobs:
+                self.end(ready)
             else:
-                connection.close()
-            for fd in stdio:
-                os.close(fd)
-        elif ready in jobs:
-            pid, connection = jobs.pop(ready)
-            os.close(ready)
-            status = os.waitpid(pid, 0)[1]
-            with connection:
-                tell(connection, status.to_bytes(4, "little"))
+                self.hand_on(ready)
+        os._exit(0)  # at once: there is nothing to tidy up
+
+    def answer(self, connection) -> list[str] | None:
+        """Start a client's program, whose arguments it returns in the new process, or decline."""
+        if (request := receive(connection)) is None:
+            connection.close()
+            return None
+        argv, folder, environment, ignored, stdio = request
+        if self.loaded is None and same_at_start(self.at_start, environment):
+            os.chdir(folder)
+            os.environb.clear()
+            os.environb.update(environment)
+            load(PACKAGES[self.group])
+            self.loaded = folder, environment
+        server, pid = os.getpid(), None
+        if self.loaded == (folder, environment):
+            signal.pthread_sigmask(signal.SIG_BLOCK, FORWARDED)
+            pid = fork()
+            if pid == 0:
+                die_with(server)
+                close_all(self.jobs, self.listener, connection)
+                become(stdio, ignored)
+                return argv
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, FORWARDED)
+        if pid:
+            self.jobs[os.pidfd_open(pid)] = pid, connection
+            tell(connection, WARM)
         else:
-            fd, pid = next((fd, job[0]) for fd, job in jobs.items() if job[1] is ready)
-            signals = read(ready)
-            for number in signals or [signal.SIGKILL]:  # a client that was killed takes its process along
-                os.kill(pid, number)
-            if not signals:
-                os.waitpid(pid, 0)
-                jobs.pop(fd)
-                os.close(fd)
-                ready.close()
-    os._exit(0)  # at once: there is nothing to tidy up
+            connection.close()
+        for fd in stdio:
+            os.close(fd)
+        return None
+
+    def end(self, pidfd: int) -> None:
+        """Tell a client how its process has ended."""
+        pid, connection = self.jobs.pop(pidfd)
+        os.close(pidfd)
+        status = os.waitpid(pid, 0)[1]
+        with connection:
+            tell(connection, status.to_bytes(4, "little"))
+
+    def hand_on(self, connection) -> None:
+        """Hand a client's signals on to its process; a client that was killed takes its process along."""
+        pidfd, pid = next((pidfd, pid) for pidfd, (pid, own) in self.jobs.items() if own is connection)
+        signals = read(connection)
+        for number in signals or [signal.SIGKILL]:
+            os.kill(pid, number)
+        if not signals:
+            os.waitpid(pid, 0)
+            self.jobs.pop(pidfd)
+            os.close(pidfd)
+            connection.close()
 
 
 def receive(connection):
@@ -324,6 +342,6 @@ def run(argv: list[str]) -> None:
 if __name__ == "__main__":
     if sys.argv[1] == "--serve":
         sys.path.pop(0)  # packages from elsewhere only
-        run(serve(sys.argv[2], int(sys.argv[3])))
+        run(Server(sys.argv[2], int(sys.argv[3])).serve())
     else:
         client(sys.argv[1], sys.argv[2:])
