@@ -22,11 +22,11 @@ rule benchmark_workload:
         workload=lambda wildcards: STUDY.workload(wildcards.workload).model_dump_json(),
         pairs=STUDY.benchmark.pairs,
         seconds=STUDY.benchmark.seconds,
-        code=lambda wildcards: benchmark_digest(wildcards.workload),
+        made_of=lambda wildcards: benchmark_made_of(wildcards.workload),
     shell:
         "python scripts/benchmark.py {wildcards.workload} --workload {params.workload:q}"
         " --pairs {params.pairs} --seconds {params.seconds} --hardware {input.hardware}"
-        " --data {input.data} --threads {threads} --out {output} 2>&1 | tee {log}"
+        " --data {input.data} --threads {threads} --made-of {params.made_of} --out {output} 2>&1 | tee {log}"
 
 
 rule benchmark_tables:

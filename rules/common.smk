@@ -80,9 +80,12 @@ def any_of(names):
     return "|".join(map(re.escape, names)) or "(?!)"
 
 
-def names_of(*tasks):
-    """A wildcard constraint: the experiments of these tasks."""
-    return any_of(STUDY.of_task(*tasks))
+def to_train(*tasks):
+    """A wildcard constraint: the experiments of these tasks.
+
+    None in a report on what is there: no rule makes a record then, whatever has become of what it is made of.
+    """
+    return any_of([] if STUDY.finished_only else STUDY.of_task(*tasks))
 
 
 def runs_of(*tasks):
@@ -160,6 +163,12 @@ def missing_runs():
     return [f"{name}/seed-{seed}" for name, seed in runs_of(*IN_ALL) if not is_included(name, seed)]
 
 
+def why_missing():
+    """When the logs were written that tell why those are missing: with another log the report changes."""
+    logs = [Path("results", STUDY.study, "logs", "runs", f"{run}.log") for run in missing_runs()]
+    return [log.stat().st_mtime_ns for log in logs if log.exists()]
+
+
 def spec_json(experiment):
     """A run's spec as its program takes it. Seeds are left out: each run is told its own."""
     return SPECS[experiment].model_dump_json(exclude={"seeds"})
@@ -206,10 +215,12 @@ def features_made_of(experiment):
     return digest_of([feature_spec(experiment), code_digest("compute_features.py")])
 
 
-def benchmark_digest(workload):
-    """The digest of the code that measures one of the benchmark's workloads."""
-    model = STUDY.benchmark.workloads[workload].model
-    return code_digest("benchmark.py", *([f"trainkit/models/{model.name}.py"] if model else []))
+def benchmark_made_of(name):
+    """The digest of what decides a measurement of the benchmark: the workload, how it is measured, code."""
+    workload, benchmark = STUDY.workload(name), STUDY.benchmark
+    model = [f"trainkit/models/{workload.model.name}.py"] if workload.model else []
+    code = code_digest("benchmark.py", *model)
+    return digest_of([workload.model_dump_json(), benchmark.pairs, benchmark.seconds, code])
 
 
 # Large files are `ancient`, which is to say that their time does not count: the manifest beside

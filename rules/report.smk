@@ -61,6 +61,7 @@ rule study_report:
         preset=STUDY.preset,
         left_out=STUDY.left_out,
         missing=missing_runs(),
+        why=why_missing(),
         seeds=seeds_of(*IN_ALL),
         study=folder_of_output,
     shell:

@@ -1,7 +1,7 @@
 # Towards 94% on CIFAR-10 in the shortest time, and what each part of the recipe is worth.
 use rule train as speedrun_train with:
     wildcard_constraints:
-        experiment=names_of("speedrun", "ablation"),
+        experiment=to_train("speedrun", "ablation"),
 
 
 use rule task1_tables as speedrun_table with:

@@ -6,25 +6,25 @@ TASK1_PARTS = ["task1.1_parts", "task1.3_augmentation", "task1.5_more"]
 
 use rule train as mnist_dense with:
     wildcard_constraints:
-        experiment=names_of("1.1", "1.1-parts"),
+        experiment=to_train("1.1", "1.1-parts"),
     priority: in_blocks(3)
 
 
 use rule train as mnist_convnet with:
     wildcard_constraints:
-        experiment=names_of("1.2"),
+        experiment=to_train("1.2"),
     priority: in_blocks(3)
 
 
 use rule train as mnist_augmented with:
     wildcard_constraints:
-        experiment=names_of("1.3", "1.3-parts"),
+        experiment=to_train("1.3", "1.3-parts"),
     priority: in_blocks(3)
 
 
 use rule train as mnist_transfer with:
     wildcard_constraints:
-        experiment=names_of("1.4", "1.5-more"),
+        experiment=to_train("1.4", "1.5-more"),
     priority: in_blocks(3)
 
 

@@ -12,32 +12,32 @@ TASK2_TABLES = [
 
 use rule train as cifar10_shallow with:
     wildcard_constraints:
-        experiment=names_of("2.1.2"),
+        experiment=to_train("2.1.2"),
     priority: in_blocks(2)
 
 
 use rule train as cifar10_resnet with:
     wildcard_constraints:
-        experiment=names_of("2.1.3", "2.2-whole"),
+        experiment=to_train("2.1.3", "2.2-whole"),
     priority: in_blocks(2)
 
 
 use rule train as cifar10_fast with:
     wildcard_constraints:
-        experiment=names_of("2.2"),
+        experiment=to_train("2.2"),
     priority: in_blocks(2)
 
 
 # The same methods for other times, and the trials that choose each one's learning rate.
 use rule train as cifar10_budgets with:
     wildcard_constraints:
-        experiment=names_of("2.3-budgets"),
+        experiment=to_train("2.3-budgets"),
     priority: in_blocks(2)
 
 
 use rule train as cifar10_trials with:
     wildcard_constraints:
-        experiment=names_of("2.3-trials"),
+        experiment=to_train("2.3-trials"),
     priority: in_blocks(2)
 
 

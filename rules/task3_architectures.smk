@@ -4,7 +4,7 @@ EQUAL_COST_TABLES = ["task3_equal", "task3_ablation"]
 
 use rule train as cifar10_architecture with:
     wildcard_constraints:
-        experiment=names_of("3"),
+        experiment=to_train("3"),
 
 
 use rule task1_tables as task3_tables with:
@@ -37,7 +37,7 @@ use rule task2_figures as task3_figures with:
 # At equal cost: three networks against the ResNet, each at equal parameters, multiply-adds and seconds.
 use rule train as cifar10_equal_cost with:
     wildcard_constraints:
-        experiment=names_of("3-more"),
+        experiment=to_train("3-more"),
 
 
 use rule task1_tables as task3_equal_cost_tables with:

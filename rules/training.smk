@@ -10,7 +10,7 @@ rule train:
     log:
         "<results>/logs/runs/{experiment}/seed-{seed}.log",
     wildcard_constraints:
-        experiment=names_of("extra"),
+        experiment=to_train("extra"),
     priority: in_blocks(1)
     conda:
         "../envs/study.yaml"

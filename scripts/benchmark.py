@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--hardware", type=Path, required=True, help="hardware.json")
     parser.add_argument("--data", type=Path, required=True, help="the dataset's tensors")
     parser.add_argument("--threads", type=int, default=1024, help="CPU threads at most")
+    parser.add_argument("--made-of", required=True, help="the digest of what decides the result")
     parser.add_argument("--out", type=Path, required=True)
     args = parser.parse_args()
     lease.LEASE.hold(print_line)  # for all sides, which take turns
@@ -50,7 +51,7 @@ def main() -> None:
     finally:
         for side in sides.values():
             side.stop()
-    write_json(args.out, facts)
+    write_json(args.out, facts | {"made_of": args.made_of})
     if facts["busy"]:
         print_line(
             f"warning: other work used {100 * facts['others_cpu']:.0f}% of the processors during this "

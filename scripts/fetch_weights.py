@@ -6,6 +6,7 @@ from pathlib import Path
 from trainkit.config import Weights
 from trainkit.errors import StudyError, run_program
 from trainkit.files import sha256_of_file, write_bytes, write_json
+from trainkit.progress import print_line
 from trainkit.sources import first_good
 
 
@@ -31,8 +32,9 @@ def main() -> None:
         f"To supply the file by hand, put it into a folder and add {{kind: folder, path: FOLDER}} "
         f"as the first of weights.{args.name}.sources in config/config.yaml",
     )  # fmt: skip
+    print_line(f"{args.name}: from {source}")
     write_bytes(args.out, content)
-    write_json(args.manifest, {"weights": args.name, "file_sha256": config.sha256, "source": source})
+    write_json(args.manifest, {"weights": args.name, "file_sha256": config.sha256})
 
 
 if __name__ == "__main__":

@@ -325,6 +325,10 @@ def test_a_report_of_the_finished_runs_says_what_is_missing_and_why(editable: Pr
     assert page.count("Not drawn, for runs are") == 4
     assert "ConvNeXt V2 reaches" in page  # what does not need them stands
     assert editable.planned()["mnist_convnet"] == 1  # and a later call trains them
+    # What its runs were fitted to, or what is wrong with one, may change: still nothing is trained.
+    assert editable.planned(*option, "calibration_seconds=2") == {}
+    (logs / "mnist-convnet" / "seed-0.log").write_text("error: no space left on device\n")
+    assert editable.planned(*option) == {"study_report": 1}
 
 
 def test_verify_repeats_a_sample_of_runs_and_finds_them_the_same(editable: Project):

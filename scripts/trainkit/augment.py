@@ -185,8 +185,8 @@ def _shifted(x: Tensor, move: int) -> Tensor:
     return padded[:, :, start : start + side, start : start + side]
 
 
-# As airbench94 has it (Jordan 2024, section 3.5): as they are, and moved by a pixel either way,
-# each with its mirror image; the unmoved ones count as much as the moved ones together.
+# After airbench94 (Jordan 2024, section 3.5): images and their mirror images, as they are and moved by a
+# pixel either way; the unmoved ones count as much as the moved ones together. There moved ones are mirrored.
 TEST_TIME_VIEWS: Views = [
     (0.25, lambda x: x),
     (0.25, lambda x: x.flip(3)),

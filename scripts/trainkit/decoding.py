@@ -14,6 +14,7 @@ from safetensors.numpy import save
 from trainkit.config import Dataset
 from trainkit.errors import StudyError
 from trainkit.files import write_bytes, write_json
+from trainkit.progress import print_line
 from trainkit.sources import first_good, unpack
 
 Arrays = dict[str, np.ndarray]
@@ -123,7 +124,10 @@ DECODERS = {"mnist": decode_mnist, "cifar10": decode_cifar10}
 
 
 def prepare(name: str, config: Dataset, tensors: Path, manifest: Path) -> None:
-    """Bring a dataset from the first good source; write its tensors and its manifest."""
+    """Bring a dataset from the first good source; write its tensors and its manifest.
+
+    Both tell nothing of the source: what was made of them stands, wherever they come from the next time.
+    """
 
     def read(folder: Path) -> Arrays:
         arrays = DECODERS[name](folder)
@@ -138,8 +142,9 @@ def prepare(name: str, config: Dataset, tensors: Path, manifest: Path) -> None:
         f"To supply the files by hand, put them into a folder and add "
         f"{{kind: folder, path: FOLDER}} as the first of datasets.{name}.sources in config/config.yaml",
     )  # fmt: skip
+    print_line(f"{name}: from {source}")
     content = save({key: np.ascontiguousarray(array) for key, array in arrays.items()})
     write_bytes(tensors, content)
     shapes = {key: list(array.shape) for key, array in arrays.items()}
-    facts = {"dataset": name, "sha256": dict(config.sha256), "shapes": shapes, "source": source}
+    facts = {"dataset": name, "sha256": dict(config.sha256), "shapes": shapes}
     write_json(manifest, facts | {"file_sha256": hashlib.sha256(content).hexdigest()})

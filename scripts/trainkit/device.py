@@ -98,8 +98,7 @@ def check_gpu() -> None:
         said = str(error).splitlines()[0].rstrip(".")
         raise StudyError(
             f"this PyTorch ({torch.__version__}) cannot use the GPU: {said}. Update the driver if it is old, "
-            "choose another GPU with CUDA_VISIBLE_DEVICES, or train on the CPU: put CUDA_VISIBLE_DEVICES= "
-            "before the command"
+            f"choose another GPU with CUDA_VISIBLE_DEVICES, or train on the CPU: {lease.ON_CPU}"
         ) from error
 
 

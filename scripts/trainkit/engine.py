@@ -169,14 +169,15 @@ class Trainer:
         random_state, device_state = torch.get_rng_state(), self.generator.get_state()
         cuda_state = torch.cuda.get_rng_state() if self.device.type == "cuda" else None
         there = memory.free_bytes(self.device)
-        first = self.splits.train.take
+        first, sizes = self.splits.train.take, [resize.pixels for resize in self.recipe.resize]
+        self.pixels = max([self.splits.train.x.shape[1], *sizes]) if sizes else None
         memory.check(
             self.device, self.model, lambda n: self.loss(first(slice(n)), False)[0], self.batch_size, there
         )
         whole = self.recipe.compile or self.device.type == "cuda"
         batch = first(slice(self.batch_size if whole else min(self.batch_size, WARM_UP_IMAGES)))
         try:
-            for pixels in (*dict.fromkeys(resize.pixels for resize in self.recipe.resize), None):
+            for pixels in (*dict.fromkeys(sizes), None):
                 self.pixels = pixels
                 self.loss(batch)[0].backward()
             if self._finishes and self._norms():

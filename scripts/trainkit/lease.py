@@ -22,6 +22,8 @@ from trainkit.files import remove_leftovers, unwritable
 HELD = "STUDY_DEVICE"  # set for the children of the process that holds a lease
 SECONDS_BETWEEN_TRIES, SECONDS_BETWEEN_LINES = 0.2, 30
 CPU = "cpu"
+HIDDEN = ("", "-1", "NoDevFiles")  # first in CUDA_VISIBLE_DEVICES: no GPU; Slurm says the last
+ON_CPU = "put CUDA_VISIBLE_DEVICES= before the command"
 
 
 class NoLocksError(StudyError):
@@ -68,11 +70,19 @@ LEASE = Lease()
 def devices() -> list[str]:
     """What this process may compute on: GPUs by UUID, of those that are visible, else the CPU.
 
-    All are of the first one's model: a study compares no runs of different GPUs.
+    All are of the first one's model: a study compares no runs of different GPUs. Raises `StudyError` where
+    there are GPUs, and ``CUDA_VISIBLE_DEVICES`` names another one.
     """
-    models = gpu_models()
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None and visible.split(",")[0].strip() in HIDDEN:
+        return [CPU]
+    models = gpu_models()
     found = list(models) if visible is None else chosen(visible, list(models))
+    if models and not found:
+        raise StudyError(
+            f"CUDA_VISIBLE_DEVICES={visible}: expected GPUs that NVML lists, 0 to {len(models) - 1} or by "
+            f"UUID; name one of those, or train on the CPU: {ON_CPU}"
+        )
     return [gpu for gpu in found if models.get(gpu) == models.get(found[0])] or [CPU]
 
 
@@ -107,7 +117,12 @@ def gpu_models() -> dict[str, str]:
             text(pynvml.nvmlDeviceGetUUID(handle)): text(pynvml.nvmlDeviceGetName(handle))
             for handle in readable(pynvml)
         }
-    except Exception:  # no library, no driver, no permission: all mean that no GPU can be used
+    except Exception as error:  # no library, no driver, no permission: all mean that no GPU can be used
+        if type(error).__name__ == "NVMLError_LibRmVersionMismatch":
+            raise StudyError(
+                "the GPU's driver and its library are of different versions, for it was updated since this "
+                f"machine began: restart the machine, or train on the CPU: {ON_CPU}"
+            ) from error
         return {}
 
 

@@ -20,7 +20,7 @@ FACTORS = ("0.3", "1", "3", "10")  # of the methods' rates, in their trials
 
 @pytest.fixture
 def write_contest(write_run):
-    """A function that writes methods with these accuracies by seed; names tell schedule and Lookahead."""
+    """A function that writes methods with these accuracies by seed; names tell schedule and slow weights."""
 
     def write(accuracies: dict[str, list[float]], **changes) -> Results:
         paths = []
@@ -28,7 +28,7 @@ def write_contest(write_run):
             facts = {"task": "2.3-budgets" if "-at-" in name else "2.2", "reference": CONTROL}
             schedule = next((kind for kind in ("linear", "cosine") if kind in name), "constant")
             facts |= {"schedule": schedule, "title": name}
-            facts |= {"lookahead": "lookahead" in name} | changes.get(name, {})
+            facts |= {"lookahead": "lookahead" in name, "ema": "ema" in name} | changes.get(name, {})
             paths += [write_run(name, s, test_accuracy=a, **facts) for s, a in enumerate(values)]
         for name, facts in changes.items():
             if "-trial-" in name:
@@ -398,6 +398,14 @@ def test_lookahead_that_serves_one_schedule_more_than_another_is_a_surprise(writ
     assert sentence in answers.surprises(results)
     assert "does not serve all schedules alike (Friedman's test of its gains, p=0.018)" in sentence
     assert sentence.endswith(f"brings +10.05 points to “{CONTROL}” and +1.00 points to “{LINEAR}”.")
+
+
+def test_gains_of_several_kinds_of_slow_weights_are_corrected_for_their_number(write_contest):
+    plain = {name: [0.50, 0.52, 0.51, 0.50] for name in GAINS}
+    both = {f"{name}-{kind}": values for kind in ("lookahead", "ema") for name, values in GAINS.items()}
+    said = answers.unequal_gains(write_contest(plain | both))
+    assert len(said) == 2
+    assert all("Friedman's test of its gains, p=0.037)" in sentence for sentence in said)
 
 
 def test_gains_that_chance_explains_are_no_surprise(write_contest):

@@ -19,7 +19,7 @@ from tiny import (
     weights,
 )
 
-from trainkit import optim, side_by_side, winograd
+from trainkit import memory, optim, side_by_side, winograd
 from trainkit.augment import TEST_TIME_VIEWS
 from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
@@ -364,12 +364,15 @@ def test_alternating_flips_show_every_image_from_either_side_in_turn():
     assert torch.equal(sides[1], ~sides[0]) and torch.equal(sides[2], sides[0])
 
 
-def test_images_are_smaller_until_the_fraction_of_training_that_the_recipe_names():
+def test_images_are_smaller_until_the_fraction_of_training_that_the_recipe_names(monkeypatch):
     sizes = [{"until": 0.25, "pixels": 16}, {"until": 0.5, "pixels": 20}]
     subject = trainer(recipe(epochs=4, resize=sizes), model=ResNet(name="resnet", depth=8, width=2))
     seen = []
     subject.forward = lambda x: (seen.append(x.shape[-1]), subject.model(x))[1]
+    checked = []
+    monkeypatch.setattr(memory, "check", lambda *_: checked.append(subject.pixels))
     subject.fit(20, say=lambda line: None)
+    assert checked == [20]  # the largest images need the most memory
     assert seen[:3] == [16, 20, 8]  # each is met in the warm-up first
     assert seen[3:] == [16] * 5 + [20] * 5 + [8] * 10
 

@@ -140,6 +140,32 @@ def test_gpus_of_another_model_than_the_first_visible_one_are_left_alone(monkeyp
     assert lease.devices() == [GPUS[1], GPUS[3]]
 
 
+@pytest.mark.parametrize("visible", ["4", "GPU-eeee", "GPU-"])
+def test_a_gpu_that_is_not_there_is_an_error_and_not_the_cpu(monkeypatch, visible):
+    monkeypatch.setattr(lease, "gpu_models", lambda: dict.fromkeys(GPUS, "A"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    with pytest.raises(StudyError, match=f"CUDA_VISIBLE_DEVICES={visible}: expected .* 0 to 3 or by UUID"):
+        lease.devices()
+    monkeypatch.setattr(lease, "gpu_models", dict)  # where there is none, nobody can mean one
+    assert lease.devices() == [lease.CPU]
+
+
+@pytest.mark.parametrize("visible", ["", " ", "-1", "-1,0", "NoDevFiles"])
+def test_hidden_gpus_mean_the_cpu_and_are_not_asked_for(monkeypatch, visible):
+    monkeypatch.setattr(lease, "gpu_models", lambda: pytest.fail("NVML was asked"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert lease.devices() == [lease.CPU]
+
+
+def test_a_driver_that_was_updated_since_the_machine_began_is_said(monkeypatch):
+    def mismatch() -> None:
+        raise pynvml.NVMLError(pynvml.NVML_ERROR_LIB_RM_VERSION_MISMATCH)
+
+    monkeypatch.setattr(pynvml, "nvmlInit", mismatch)
+    with pytest.raises(StudyError, match="restart the machine, or train on the CPU"):
+        lease.gpu_models()
+
+
 def test_a_gpu_that_nvml_counts_and_may_not_open_is_passed_over(monkeypatch):
     def handle(index: int) -> int:
         if index != 2:

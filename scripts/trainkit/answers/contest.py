@@ -239,14 +239,19 @@ def _by_schedule(rows: Rows) -> str:
 
 
 def unequal_gains(results: Results) -> list[str]:
-    """Whether slow weights serve the schedules differently at B, by Friedman's test of their gains."""
-    found = []
+    """Whether slow weights serve the schedules differently at B, by Friedman's test of their gains.
+
+    Corrected for the kinds of slow weights.
+    """
+    by_kind: dict[str, dict[str, dict[int, float]]] = {}
     for kind, pairs in tables.twins(results, results.some_of_task("2.2")).items():
-        gains: dict[str, dict[int, float]] = {}
+        gains = by_kind[kind] = {}
         for name, plain in pairs:
             own, without = (results.by_seed(each, "test_accuracy") for each in (name, plain))
             gains[plain] = {seed: 100 * (own[seed] - without[seed]) for seed in own.keys() & without.keys()}
-        p = stats.any_difference(gains)
+    corrected = stats.holm([stats.any_difference(gains) for gains in by_kind.values()])
+    found = []
+    for (kind, gains), p in zip(by_kind.items(), corrected, strict=True):
         if p < LEVEL:
             means = {plain: sum(gain.values()) / len(gain) for plain, gain in gains.items()}
             least, most = (

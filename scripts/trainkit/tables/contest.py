@@ -1,7 +1,7 @@
 """Points 2.2 and 2.3: methods at the same training time, at several budgets, tuned alike."""
 
 from itertools import combinations
-from math import isnan
+from math import floor, isnan
 from statistics import fmean
 from typing import Any
 
@@ -55,7 +55,7 @@ def fast_training(results: Results) -> Rows:
 def target_accuracy(results: Results, names: list[str]) -> float:
     """A validation accuracy that every method's mean reaches in the end, in whole percents."""
     lowest = min((results.mean(name, "val_accuracy") for name in names), default=0.0)
-    return int(100 * lowest) / 100
+    return floor(100 * lowest + 1e-9) / 100
 
 
 def part_to_reach(history: pd.DataFrame, target: float) -> float | None:
