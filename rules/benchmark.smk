@@ -1,15 +1,13 @@
 # This project's trainer against the usual pipeline, interleaved, one workload after another.
 rule benchmark_workload:
     input:
-        hardware="<results>/hardware.json",
-        data=lambda wildcards: ancient(f"<data>/{STUDY.workload(wildcards.workload).dataset}.safetensors"),
-        manifest=lambda wildcards: f"<data>/{STUDY.workload(wildcards.workload).dataset}.json",
+        unpack(benchmark_inputs),
     output:
         "<results>/benchmark/{workload}.json",
     log:
         "<results>/logs/benchmark/{workload}.log",
     wildcard_constraints:
-        workload=any_of(STUDY.benchmark.workloads),
+        workload=any_of([] if STUDY.finished_only else STUDY.benchmark.workloads),
     conda:
         "../envs/study.yaml"
     # The reference has a worker process a core.

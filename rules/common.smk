@@ -164,9 +164,14 @@ def missing_runs():
 
 
 def why_missing():
-    """When the logs were written that tell why those are missing: with another log the report changes."""
-    logs = [Path("results", STUDY.study, "logs", "runs", f"{run}.log") for run in missing_runs()]
-    return [log.stat().st_mtime_ns for log in logs if log.exists()]
+    """When their records and logs were written, which tell why: with others the report changes."""
+    study = Path("results", STUDY.study)
+    files = [
+        file
+        for run in missing_runs()
+        for file in (study / "runs" / run / "record.json", study / "logs" / "runs" / f"{run}.log")
+    ]
+    return [f"{file.parent} {file.stat().st_mtime_ns}" for file in files if file.exists()]
 
 
 def spec_json(experiment):
@@ -227,13 +232,13 @@ def benchmark_made_of(name):
 # each does, by its content.
 
 
-def data_inputs(experiment, is_current):
+def data_inputs(dataset, is_current):
     """A dataset with its manifest, and the measured machine.
 
     Measured anew, the machine is the same but for chance: what is there and made of what it should be is not
     made again for that. What is not must say so itself, for Snakemake does not ask it (`rule hardware`).
     """
-    hardware, dataset = "<results>/hardware.json", SPECS[experiment].dataset
+    hardware = "<results>/hardware.json"
     return {
         "hardware": ancient(hardware) if is_current else hardware,
         "data": ancient(f"<data>/{dataset}.safetensors"),
@@ -244,13 +249,21 @@ def data_inputs(experiment, is_current):
 def feature_inputs(wildcards):
     """What a frozen base's features are computed from."""
     name = wildcards.experiment
-    return data_inputs(name, says(f"features/{name}.json", features_made_of(name))) | weight_inputs(wildcards)
+    is_current = says(f"features/{name}.json", features_made_of(name))
+    return data_inputs(SPECS[name].dataset, is_current) | weight_inputs(wildcards)
 
 
 def calibration_inputs(wildcards):
     """What a calibration trains with."""
     name = wildcards.experiment
-    return data_inputs(name, says(f"calibration/{name}.json", calibration_made_of(name)))
+    return data_inputs(SPECS[name].dataset, says(f"calibration/{name}.json", calibration_made_of(name)))
+
+
+def benchmark_inputs(wildcards):
+    """What a workload of the benchmark is measured with."""
+    name = wildcards.workload
+    is_current = says(f"benchmark/{name}.json", benchmark_made_of(name))
+    return data_inputs(STUDY.workload(name).dataset, is_current)
 
 
 def says(path, made_of):
@@ -275,7 +288,7 @@ def weight_inputs(wildcards):
 def run_inputs(wildcards):
     """What a run needs beside its spec."""
     spec = SPECS[wildcards.experiment]
-    inputs = data_inputs(spec.name, is_up_to_date(spec.name, int(wildcards.seed)))
+    inputs = data_inputs(spec.dataset, is_up_to_date(spec.name, int(wildcards.seed)))
     if spec.frozen:
         inputs["features"] = ancient(f"<results>/features/{spec.name}.safetensors")
         inputs["features_manifest"] = f"<results>/features/{spec.name}.json"

@@ -48,7 +48,7 @@ def on_demand_results():
     if (tables / "speedrun.csv").exists() and is_current("speedrun"):
         leaves += [rules.speedrun_table.output, gallery("speedrun")]
     if (tables / "speedrun_ablation.csv").exists() and is_current("ablation"):
-        leaves += [rules.ablation_table.output]
+        leaves += if_trained(["speedrun-whole"], [rules.ablation_table.output])
     return leaves
 
 
@@ -59,7 +59,7 @@ def benchmark_is_current():
 def is_current(task):
     """Whether all runs of a task are there; in a report on what is there, whether there is one."""
     there = [is_up_to_date(name, seed) for name, seed in runs_of(task)]
-    return any(there) if STUDY.finished_only else all(there)
+    return any(there) and (STUDY.finished_only or all(there))
 
 
 def report_tables(*names):

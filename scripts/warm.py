@@ -13,7 +13,7 @@ import os
 import signal
 import sys
 
-# Programs by what they import; those that report memory start cold.
+# Programs by what they import; the benchmark and the measurement of inference start cold.
 GROUPS = {
     "training": (
         *("profile_pipeline.py", "capture_hardware.py"),

@@ -70,17 +70,21 @@ def test_the_report_gains_a_section_once_there_is_a_benchmark(measured: Project)
     measured.snakemake("--resources", "gpu=1")
     text = report.read_text()
     assert 'id="benchmark"' in text and "resnet18" in text
-    assert "Kernels of the speedrun" in text
+    assert 'id="speedrun"' in text and "Kernels of the speedrun" in text
     assert measured.planned() == {}
+    assert "benchmark_workload" not in measured.planned("--forcerun", "hardware")
 
 
 def test_what_other_code_has_measured_is_neither_shown_nor_made_again_unasked(measured: Project):
     program = measured.folder / "scripts/benchmark.py"
     program.write_text(program.read_text() + "\nEDITED = True\n")
-    record = measured.results / "runs/speedrun/seed-0/record.json"
-    record.write_text(record.read_text().replace('"code_digest": "', '"code_digest": "0'))
     assert measured.planned() == {"study_report": 1}
+    assert measured.planned("--forcerun", "hardware").keys() == {"hardware", "study_report"}
+    network = measured.folder / "scripts/trainkit/models/airbench.py"
+    network.write_text(network.read_text() + "\nEDITED = True\n")
+    assert not {"benchmark_workload", "speedrun_train"} & measured.planned().keys()
     measured.snakemake()
-    assert 'id="benchmark"' not in (measured.results / "report.html").read_text()
+    text = (measured.results / "report.html").read_text()
+    assert 'id="benchmark"' not in text and 'id="speedrun"' not in text
     assert measured.planned("benchmark")["benchmark_workload"] == 4
-    assert measured.planned("speedrun") != {}
+    assert measured.planned("speedrun")["speedrun_train"] == 2

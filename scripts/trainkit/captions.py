@@ -91,7 +91,8 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     ),
     "task1.1_parts": (
         "What each improvement of the dense network is worth, added alone to the baseline and left out of "
-        "the improved recipe: paired differences in points of test accuracy, corrected for their number.",
+        "the improved recipe: paired differences in points of test accuracy (p-values, in the table, are "
+        "corrected for their number).",
         _sorted_out(tables.task1.parts, "together", "alone", "without"),
     ),
     "task1.3_augmentation": (

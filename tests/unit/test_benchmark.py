@@ -1,5 +1,6 @@
 """The benchmark's arithmetic, its reference pipeline, and what it says of a busy machine."""
 
+import os
 import time
 from argparse import Namespace
 
@@ -8,6 +9,7 @@ import torch
 from torch import nn
 from torchvision import transforms
 
+import benchmark
 from benchmark import SIDES, sides_of
 from trainkit import benchmarks, profiling, winograd
 from trainkit.config import load_study
@@ -93,9 +95,19 @@ def test_a_profile_that_saw_no_convolution_tells_nothing_of_them():
     assert row["fraction_of_peak"] == pytest.approx(110 * 2e7 / 5e9)
 
 
-def test_other_work_on_the_machine_is_said():
-    (row,) = benchmarks.rates([facts(busy=True)])
-    assert row["busy"] == "yes"
+@pytest.mark.parametrize(("others", "busy"), [(0.04, "no"), (0.06, "yes")])
+def test_other_work_on_the_machine_is_said(monkeypatch, others, busy):
+    class Side:
+        process = Namespace(pid=os.getpid())
+
+        def ask(self, request: str, *_: object) -> object:
+            return {} if request == "analyse" else 100.0
+
+    monkeypatch.setattr(benchmark.Load, "of_others", lambda self: others)
+    sides = {name: Side() for name in ("reference", "project")}
+    measured = benchmark.measure(sides, Namespace(name="tiny", pairs=2, seconds=1))
+    (row,) = benchmarks.rates([facts() | {key: measured[key] for key in ("busy", "others_cpu")}])
+    assert (row["busy"], row["others_cpu"]) == (busy, others)
 
 
 def test_the_parts_of_a_step_are_ordered_and_sum_to_one():
