@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AnyHttpUrl, Field, PrivateAttr, ValidationError, model_validator
-from pydantic_core import ErrorDetails
 
 from trainkit import lease
 from trainkit.contestants import Contest, adjusted_in_vain, contestants, refuse_idle_nulls
@@ -442,7 +441,7 @@ def _explain(error: ValidationError, layers: Layers, below: tuple[str, ...] = ()
     return f"{origin}: {key + ': ' if key else ''}{_expected(first, path, branch)}{more}"
 
 
-def _place(error: ErrorDetails, below: tuple[str, ...]) -> tuple[list, str]:
+def _place(error: dict[str, Any], below: tuple[str, ...]) -> tuple[list, str]:
     """The key of a mistake as it stands in the file, and the branch of a union that it is in.
 
     The branch (a model's name, an optimiser's) stands in pydantic's location, but not in the file.
@@ -457,7 +456,7 @@ def _place(error: ErrorDetails, below: tuple[str, ...]) -> tuple[list, str]:
     return [p for p in path if p not in ("constrained-int", "literal['auto']", "[key]")], branch
 
 
-def _expected(error: ErrorDetails, path: list, branch: str) -> str:
+def _expected(error: dict[str, Any], path: list, branch: str) -> str:
     """What was expected and got."""
     kind, got = error["type"], f"got {error['input']!r:.80}"
     if kind == "extra_forbidden":
