@@ -45,9 +45,9 @@ def on_demand_results():
     leaves = []
     if (tables / "benchmark.csv").exists() and benchmark_is_current():
         leaves += [rules.benchmark_tables.output]
-    if (tables / "speedrun.csv").exists() and is_current("speedrun"):
+    if (tables / "speedrun.csv").exists() and runs_are_current("speedrun"):
         leaves += [rules.speedrun_table.output, gallery("speedrun")]
-    if (tables / "speedrun_ablation.csv").exists() and is_current("ablation"):
+    if (tables / "speedrun_ablation.csv").exists() and runs_are_current("ablation"):
         leaves += if_trained(["speedrun-whole"], [rules.ablation_table.output])
     return leaves
 
@@ -56,7 +56,7 @@ def benchmark_is_current():
     return all(says(f"benchmark/{name}.json", benchmark_made_of(name)) for name in STUDY.benchmark.workloads)
 
 
-def is_current(task):
+def runs_are_current(task):
     """Whether all runs of a task are there; in a report on what is there, whether there is one."""
     there = [is_up_to_date(name, seed) for name, seed in runs_of(task)]
     return any(there) and (STUDY.finished_only or all(there))
