@@ -8,6 +8,7 @@ import argparse
 import multiprocessing
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -90,8 +91,16 @@ def sides_of(args: argparse.Namespace) -> list[str]:
     workload = Workload.model_validate_json(args.workload)
     if not workload.model:
         return ["reference", "project"]
-    chosen = devices.measured(workload.model, read_json(args.hardware), compile=workload.compile)
-    return [name for name in SIDES if name != "precision" or chosen.precision != "float32"]
+    chosen = fastest(workload, read_json(args.hardware))
+    steps = {"precision": chosen.precision != "float32", "layout": chosen.cuda_graphs}
+    return [name for name in SIDES if steps.get(name, True)]
+
+
+def fastest(workload: Workload, hardware: dict[str, Any]) -> Numerics:
+    """What this project trains the workload's network in on this machine."""
+    assert workload.model
+    found = devices.measured(workload.model, hardware, compile=workload.compile)
+    return replace(found, cuda_graphs=devices.uses_cuda_graphs("auto", workload.compile, hardware))
 
 
 class Side:
@@ -163,11 +172,7 @@ class Project(Measured):
         self.workload = workload = Workload.model_validate_json(args.workload)
         hardware = read_json(args.hardware)
         self.device = devices.acquire(args.threads, False, hardware)
-        self.numerics = (
-            self.choose(devices.measured(workload.model, hardware, compile=workload.compile))
-            if workload.model
-            else Numerics()
-        )
+        self.numerics = self.choose(fastest(workload, hardware)) if workload.model else Numerics()
         images, evaluated = load(args.data, workload)
         generator = torch.Generator(self.device).manual_seed(0)
         mean, std = datasets.MEAN[workload.dataset], datasets.STD[workload.dataset]
@@ -190,9 +195,9 @@ class Project(Measured):
             self.trainer.warm_up()
         self.batches = self.endless()
 
-    def choose(self, measured: Numerics) -> Numerics:
-        """What to compute in, of what the hardware capture ``measured`` as fastest."""
-        return measured
+    def choose(self, fastest: Numerics) -> Numerics:
+        """What to compute in, of what the hardware capture found ``fastest``."""
+        return fastest
 
     def endless(self) -> Iterator[datasets.Images]:
         while True:
@@ -234,10 +239,12 @@ class Project(Measured):
             flops = profiling.count_flops(
                 lambda: F.cross_entropy(plain(self.pipeline.train(few.x)), few.y).backward()
             )
+        self.trainer.recorded.clear()  # as recorded steps, operators could not be told apart
         return {
             "device": self.name,
             "precision": self.numerics.precision,
             "layout": self.numerics.layout,
+            "cuda_graphs": self.numerics.cuda_graphs,
             "threads": torch.get_num_threads(),
             "batch_size": self.batch_size,
             "flops_per_image": flops["total"] / COUNTED,
@@ -247,17 +254,24 @@ class Project(Measured):
         }
 
 
+class InOneLayout(Project):
+    """This project's trainer in the precision and layout that are fastest, without CUDA graphs."""
+
+    def choose(self, fastest: Numerics) -> Numerics:
+        return replace(fastest, cuda_graphs=False)
+
+
 class InOnePrecision(Project):
     """This project's trainer in the precision that is fastest, without the layout that is."""
 
-    def choose(self, measured: Numerics) -> Numerics:
-        return Numerics(measured.precision, devices.CONTIGUOUS)
+    def choose(self, fastest: Numerics) -> Numerics:
+        return Numerics(fastest.precision, devices.CONTIGUOUS)
 
 
 class InFloat32(Project):
     """This project's trainer in the reference's numerics."""
 
-    def choose(self, measured: Numerics) -> Numerics:
+    def choose(self, fastest: Numerics) -> Numerics:
         return Numerics("float32", devices.CONTIGUOUS)
 
 
@@ -296,6 +310,7 @@ SIDES = {
     "input": WithThisInput,
     "step": InFloat32,
     "precision": InOnePrecision,
+    "layout": InOneLayout,
     "project": Project,
 }
 

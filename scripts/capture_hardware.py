@@ -36,6 +36,10 @@ def main() -> None:
         name: peak.matrix_rate(device, getattr(torch, name)) for name in ("float32", "bfloat16")
     }
     facts["precision"] = precision.measure(device)
+    if device.type == "cuda":
+        from trainkit import cuda_graph_check  # the trainer, which no CPU needs here
+
+        facts["cuda_graphs"] = cuda_graph_check.measure(device)  # last: an error leaves the GPU unusable
     write_csv(args.table, ("item", "value"), table(facts))
     write_json(args.out, facts)
 
@@ -101,7 +105,18 @@ def table(hardware: dict[str, Any]) -> list[tuple[str, str]]:
                 f"{LAYOUT_NAMES.get(layout, layout)}",
             )
         )
+    if "cuda_graphs" in hardware:
+        rows.append(("Steps launched by one call", cuda_graphs_in_words(hardware["cuda_graphs"])))
     return rows
+
+
+def cuda_graphs_in_words(found: dict[str, Any]) -> str:
+    if "error" in found:
+        return f"no: {found['error']}"
+    rates = f"a small network trains {found['recorded'] / found['launched']:.2f} times as fast by CUDA graphs"
+    apart = max(found["relative_distance"].values())
+    agree = f"its weights differ by {100 * apart:.2g}% of their way"
+    return f"{'yes' if found['choice'] else 'no'}: {rates}, and {agree}"
 
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ def train(args: argparse.Namespace, declared: RunSpec) -> None:
         device=devices.name(device),
         precision=numerics.precision,
         layout=numerics.layout,
+        cuda_graphs=numerics.cuda_graphs,
         threads=torch.get_num_threads(),
         deterministic=spec.deterministic or device.type == "cpu",
         spec=declared.model_dump(mode="json"),

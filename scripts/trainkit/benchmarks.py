@@ -11,7 +11,8 @@ LADDER = {
     "input": "+ images on the device, augmented in batches",
     "step": "+ this trainer's step: fused optimiser, nothing read back",
     "precision": "+ the precision that is fastest here",
-    "project": "+ the memory layout and convolutions that are fastest here: this project",
+    "layout": "+ the memory layout and convolutions that are fastest here",
+    "project": "+ a whole step launched by one call (CUDA graphs)",  # else this project is the line before
 }
 
 
@@ -40,6 +41,7 @@ def rates(facts: list[Facts]) -> Rows:
                 "batch_size": fact["batch_size"],
                 "precision": fact["precision"],
                 "layout": fact["layout"],
+                "cuda_graphs": "yes" if fact["cuda_graphs"] else "no",
                 "pairs": fact["pairs"],
                 "project_images_per_second": images_per_second,
                 "project_low": min(rounds["project"]),
@@ -107,13 +109,14 @@ def ladder(facts: list[Facts]) -> Rows:
         if "input" not in rounds:
             continue  # no network, and so one step
         before = rounds["reference"]
+        last = LADDER["project" if "layout" in rounds else "layout"]
         for side, rates in rounds.items():
             gains = [rate / previous for rate, previous in zip(rates, before, strict=True)]
             times = [rate / usual for rate, usual in zip(rates, rounds["reference"], strict=True)]
             rows.append(
                 {
                     "workload": fact["workload"],
-                    "step": LADDER[side],
+                    "step": f"{last}: this project" if side == "project" else LADDER[side],
                     "images_per_second": median(rates),
                     "times_usual": median(times),
                     "gain": median(gains) if side != "reference" else None,

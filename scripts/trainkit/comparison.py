@@ -13,7 +13,7 @@ from trainkit.errors import StudyError
 from trainkit.files import read_json
 from trainkit.record import RunRecord, read_record
 
-MACHINE = ("device", "precision", "layout", "threads", "packages")
+MACHINE = ("device", "precision", "layout", "cuda_graphs", "threads", "packages")
 MEASURED = ("val_accuracy", "val_loss", "test_accuracy", "test_loss", "steps", "epochs")
 Change = tuple[str, Any, Any]  # a key, its value in the one, its value in the other
 
@@ -287,7 +287,7 @@ def facts(a: Side, b: Side) -> dict[str, list[Change]]:
     kinds: dict[str, tuple[str, ...]] = {
         "Code": ("git_commit",),
         "Packages": ("packages",),
-        "Machine": ("device", "precision", "layout", "threads", "deterministic"),
+        "Machine": ("device", "precision", "layout", "cuda_graphs", "threads", "deterministic"),
     }
     found = {
         kind: changes(*({key: _values(side, key) for key in keys} for side in (a, b)))
@@ -303,7 +303,10 @@ def facts(a: Side, b: Side) -> dict[str, list[Change]]:
 
 def _is_measured(key: str) -> bool:
     """Whether a key of hardware.json is a reading, which differs from one time to the next."""
-    measured = ("threads_images_per_second", "matrix_product_gflops", "precision.", "cpu.clock_current_mhz")
+    measured = (
+        *("threads_images_per_second", "matrix_product_gflops", "precision.", "cuda_graphs."),
+        "cpu.clock_current_mhz",
+    )
     return key.startswith(measured) and not key.endswith((".choice", ".layout", ".blocked", ".winograd"))
 
 

@@ -297,7 +297,10 @@ class Study(Strict):
         recipe = experiment.recipe
         optimizer = recipe.optimizer.model_copy(update={"lr": 1.0, "weight_decay": 0.0})
         length = (recipe.budget and recipe.budget.reference, recipe.batch_size, recipe.train_images)
-        kind = (recipe.ema, recipe.augment, recipe.precision, recipe.layout, recipe.compile)
+        kind = (
+            *(recipe.ema, recipe.augment, recipe.precision, recipe.layout),
+            *(recipe.compile, recipe.cuda_graphs),
+        )
         return (experiment.dataset, experiment.model, optimizer, length, kind, recipe.precise_bn)
 
 

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from trainkit import blocked, hardware, lease, models, side_by_side, winograd
-from trainkit.errors import StudyError
+from trainkit.errors import WITHOUT_CUDA_GRAPHS, StudyError
 from trainkit.limits import limits, physical_cores
 from trainkit.progress import print_line
 from trainkit.spec import FeatureSpec, Model, RunSpec
@@ -35,10 +35,11 @@ MEMORY_FORMATS = {
 
 @dataclass(frozen=True)
 class Numerics:
-    """In which precision a network computes, and how its tensors lie in memory."""
+    """In which precision a network computes, how its tensors lie in memory, how its steps are launched."""
 
     precision: Precision = "float32"
     layout: str = CHANNELS_LAST
+    cuda_graphs: bool = False
 
     @property
     def memory_format(self) -> torch.memory_format:
@@ -147,7 +148,7 @@ def keep_freed_memory() -> None:
 
 
 def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
-    """Precision and layout of a run: the recipe's, or those measured faster on this machine."""
+    """Precision, layout and launching of a run: the recipe's, or what was measured faster on this machine."""
     if isinstance(spec, FeatureSpec):
         return measured(spec.model, hardware, "inference")
     recipe, model = spec.recipe, spec.model
@@ -167,7 +168,15 @@ def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
             f"{spec.name}: recipe.layout: winograd takes no recipe.compile, and 3x3 convolutions of stride 1 "
             f"and {winograd.FEWEST[found.precision]} channels in {found.precision}; say auto"
         )
-    return found
+    return replace(found, cuda_graphs=uses_cuda_graphs(recipe.cuda_graphs, recipe.compile, hardware))
+
+
+def uses_cuda_graphs(asked: bool | str, compile: bool, hardware: dict[str, Any]) -> bool:
+    """Whether training steps are recorded: as ``asked``, or where that was measured to pay and be right."""
+    if asked != "auto":
+        return bool(asked)
+    found = hardware.get("cuda_graphs")  # studies of a CPU have none
+    return bool(found and found["choice"]) and not compile and WITHOUT_CUDA_GRAPHS not in os.environ
 
 
 def measured(

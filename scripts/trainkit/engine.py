@@ -11,12 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from trainkit import memory, optim
+from trainkit import cuda_graphs, memory, optim
 from trainkit.augment import PLAIN_VIEW, TEST_TIME_VIEWS, Pipeline, Views, mirrored
 from trainkit.checkpoint import Checkpoints, State
 from trainkit.datasets import Images, Splits
 from trainkit.device import Clock, Numerics, autocast, without_search
-from trainkit.errors import StudyError
+from trainkit.errors import StudyError, first_line
 from trainkit.interrupts import Interrupted, Interrupts
 from trainkit.optim import schedules
 from trainkit.progress import Progress
@@ -96,7 +96,11 @@ class Trainer:
         self.at, self.steps, self.interrupts = Position(), 0, Interrupts()
         self.model = numerics.lay_out(model.to(self.device))
         self.forward = torch.compile(self.model, dynamic=False) if recipe.compile else self.model
-        self.optimizer = optim.build(recipe.optimizer, self.model, getattr(torch, numerics.precision))
+        if numerics.cuda_graphs:
+            cuda_graphs.check(self.device)
+        dtype = getattr(torch, numerics.precision)
+        self.optimizer = optim.build(recipe.optimizer, self.model, dtype, capturable=numerics.cuda_graphs)
+        self.recorded: dict[int | None, cuda_graphs.Step] = {}  # steps of each size of images
         self.slow = optim.slow(recipe, self.optimizer)
         self._finishes = bool(self.slow or recipe.precise_bn)  # something comes after the last step
         self.batch_size = min(recipe.batch_size, len(splits.train))
@@ -121,14 +125,17 @@ class Trainer:
 
     def step(self, batch: Images, lr: float) -> None:
         """One training step."""
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * group["factor"]
+        optim.set_rate(self.optimizer, lr)
+        self.recorded.get(self.pixels, self._update)(batch)
+        if self.slow:
+            self.slow.step()
+
+    def _update(self, batch: Images) -> None:
+        """What of a step is the same each time, but for the values in tensors that stay where they are."""
         loss, logits = self.loss(batch)
         loss.backward()
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        if self.slow:
-            self.slow.step()
         with torch.no_grad():
             correct = (logits.argmax(1) == batch.y).sum()
             whole = self._counts[0] + loss.detach()
@@ -165,7 +172,8 @@ class Trainer:
         where a step would not fit into the device's memory.
         """
         clock = Clock(self.device)
-        buffers = {key: value.clone() for key, value in self.model.named_buffers()}
+        learnt = [*(p for p in self.model.parameters() if p.requires_grad), *self.model.buffers()]
+        before = [value.detach().clone() for value in learnt]
         random_state, device_state = torch.get_rng_state(), self.generator.get_state()
         cuda_state = torch.cuda.get_rng_state() if self.device.type == "cuda" else None
         there = memory.free_bytes(self.device)
@@ -186,20 +194,26 @@ class Trainer:
         except Exception as error:
             if not self.recipe.compile or isinstance(error, torch.OutOfMemoryError):
                 raise
-            said = (str(error).strip() or repr(error)).splitlines()[0]
             raise StudyError(
-                f"recipe.compile: torch.compile failed: {said}. Say false, or where a compiler or "
-                "Python's headers are missing, install them (Debian: g++ and python3-dev)"
+                f"recipe.compile: torch.compile failed: {first_line(error)}. Say false, or where a compiler "
+                "or Python's headers are missing, install them (Debian: g++ and python3-dev)"
             ) from error
-        optim.rehearse(self.optimizer)
+        self.optimizer.step()
+        optim.forget(self.optimizer)
+        memory.reset_peak(self.device)  # cuDNN's search for algorithms took what no step will
+        if self.numerics.cuda_graphs:
+            for pixels in (*dict.fromkeys(sizes), None):
+                self.pixels = pixels
+                self.recorded[pixels] = cuda_graphs.record(self._update, batch, self.generator)
         with torch.no_grad():
-            for key, value in self.model.named_buffers():
-                value.copy_(buffers[key])
+            for value, first_value in zip(learnt, before, strict=True):
+                value.copy_(first_value)
+            self._counts.zero_()
+        optim.forget(self.optimizer)
         torch.set_rng_state(random_state)
         self.generator.set_state(device_state)
         if cuda_state is not None:
             torch.cuda.set_rng_state(cuda_state)
-        memory.reset_peak(self.device)  # cuDNN's search for algorithms took what no step will
         self.seconds.compile = clock.lap()
 
     # -- Evaluation ------------------------------------------------------------------------

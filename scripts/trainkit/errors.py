@@ -13,13 +13,35 @@ class StudyError(Exception):
     """A mistake or a fault that its message explains: where, what was expected, what to do."""
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first, or else its name."""
+    return (str(error).strip() or repr(error)).splitlines()[0]
+
+
+class CudaGraphError(StudyError):
+    """A training step that could not be recorded as a CUDA graph, in a process that is of no use any more."""
+
+
+WITHOUT_CUDA_GRAPHS = "STUDY_WITHOUT_CUDA_GRAPHS"  # the variable that programs start again with then
+
+
 def run_program(main: Callable[[], None]) -> None:
     """Run a program's ``main``: a `StudyError`, or a GPU out of memory, becomes one line and exit code 1.
 
-    Set ``STUDY_TRACEBACK=1`` to see where it came from.
+    Set ``STUDY_TRACEBACK=1`` to see where it came from. After a `CudaGraphError` it starts again without.
     """
     try:
         main()
+    except CudaGraphError as error:
+        if os.environ.get("STUDY_TRACEBACK"):
+            raise
+        from trainkit import lease  # which imports this module
+
+        print(f"warning: {error}; it starts again without CUDA graphs, as recipe.cuda_graphs: false does")
+        sys.stdout.flush()
+        os.environ[WITHOUT_CUDA_GRAPHS] = "1"
+        os.environ.pop(lease.HELD, None)  # its lock ends with this program
+        os.execv(sys.executable, [sys.executable, *sys.argv])
     except StudyError as error:
         if os.environ.get("STUDY_TRACEBACK"):
             raise
@@ -30,9 +52,8 @@ def run_program(main: Callable[[], None]) -> None:
         torch = sys.modules.get("torch")
         if not torch or not isinstance(error, torch.OutOfMemoryError) or os.environ.get("STUDY_TRACEBACK"):
             raise
-        said = (str(error).strip() or "out of memory").splitlines()[0]
         remedy = "Lower recipe.batch_size or the size of the model, or end what else uses the device"
-        sys.exit(f"error: {said} {remedy}")
+        sys.exit(f"error: {first_line(error)} {remedy}")
     except KeyboardInterrupt:
         sys.exit("interrupted: no result was written")
     if "torch" in sys.modules:

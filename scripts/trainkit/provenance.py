@@ -76,12 +76,13 @@ def mixed(results: Results) -> list[str]:
             said.append(f"{package}: {', '.join(versions)}")
     alike: dict[str, list[RunRecord]] = {}  # of one network, in the numerics that were measured to be fastest
     for run in runs:
-        asked = [run.spec["recipe"].get(key) for key in ("precision", "layout", "compile")]
+        asked = [run.spec["recipe"].get(key) for key in ("precision", "layout", "compile", "cuda_graphs")]
         alike.setdefault(digest_of([run.spec.get("model", run.experiment), asked]), []).append(run)
     for own in alike.values():
         by_numerics: dict[str, list[str]] = {}
         for run in own:
-            by_numerics.setdefault(f"{run.precision} in {run.layout}", []).append(run.experiment)
+            how = f"{run.precision} in {run.layout}{' by CUDA graphs' if run.cuda_graphs else ''}"
+            by_numerics.setdefault(how, []).append(run.experiment)
         if len(by_numerics) > 1:
             said += [f"{', '.join(dict.fromkeys(names))}: {how}" for how, names in by_numerics.items()]
     return said

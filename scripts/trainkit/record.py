@@ -57,6 +57,7 @@ class RunRecord(BaseModel):
     device: str
     precision: str
     layout: str
+    cuda_graphs: bool = False
     threads: int
     deterministic: bool
     spec: dict[str, Any]

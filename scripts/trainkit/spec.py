@@ -358,6 +358,9 @@ class Recipe(Strict):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     layout: Literal["auto", "channels_last", "contiguous", "side_by_side", "blocked", "winograd"] = "auto"
     compile: bool = False
+    cuda_graphs: bool | Literal["auto"] = Field(
+        "auto", description="on a GPU: launch a whole training step by one call"
+    )
     validate_every: Epochs = Field(1, description="epochs between two looks at the validation images")
     train_images: int | None = Field(
         None, ge=10, description="train on this many images only (the first of the fixed split)"
@@ -383,6 +386,8 @@ class Recipe(Strict):
             raise ValueError("ema and optimizer.lookahead exclude each other; take one")
         if self.until and self.validate_every > 1:
             raise ValueError("validate_every does not go with until, which looks after each epoch; remove it")
+        if self.compile and self.cuda_graphs is True:
+            raise ValueError("cuda_graphs does not go with compile; take one")
         if self.budget and self.resize:
             raise ValueError("resize does not go with budget: its calibration needs steps of one cost")
         ends = [resize.until for resize in self.resize]

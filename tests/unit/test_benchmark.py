@@ -24,6 +24,7 @@ def facts(**changes):
         "batch_size": 10,
         "precision": "bfloat16",
         "layout": "blocked",
+        "cuda_graphs": False,
         "rounds": {
             "project": [100.0, 120.0, 110.0],
             "reference": [50.0, 40.0, 50.0],
@@ -57,7 +58,8 @@ def test_the_ladder_tells_what_each_step_brings_round_by_round():
     rounds = facts()["rounds"] | {"input": [55.0, 60.0, 50.0], "step": [70.0, 60.0, 75.0]}
     rows = benchmarks.ladder([facts(rounds=rounds), facts()])  # the other has no network
     assert [row["step"] for row in rows] == [
-        benchmarks.LADDER[side] for side in ("reference", "input", "step", "project")
+        *(benchmarks.LADDER[side] for side in ("reference", "input", "step")),
+        "+ the memory layout and convolutions that are fastest here: this project",
     ]
     assert [row["times_usual"] for row in rows] == [1, 1.1, 1.5, 2.2]
     first, second, third, _ = rows
@@ -70,16 +72,23 @@ def test_the_sides_go_from_the_usual_pipeline_to_this_project_by_one_thing_each(
     study = load_study(root, {"preset": "smoke"})
     hardware = tmp_path / "hardware.json"
 
-    def sides(name: str, choice: str) -> list[str]:
+    def sides(name: str, choice: str, more: dict[str, object] | None = None) -> list[str]:
         found = {"choice": choice, "layout": "channels_last"}
         families = ("linear", "convolution", "wide convolution", "depthwise", "convnext")
-        write_json(hardware, {"precision": {name: {"training": found} for name in families}})
+        write_json(hardware, {"precision": {name: {"training": found} for name in families}} | (more or {}))
         args = Namespace(workload=study.workload(name).model_dump_json(), hardware=hardware)
         return sides_of(args)
 
     assert sides("resnet20", "bfloat16") == ["reference", "input", "step", "precision", "project"]
     assert sides("resnet20", "float32") == ["reference", "input", "step", "project"]
     assert sides("input-pipeline", "bfloat16") == ["reference", "project"]
+    by_graphs = ["reference", "input", "step", "layout", "project"]
+    assert sides("resnet20", "float32", {"cuda_graphs": {"choice": True}}) == by_graphs
+    rounds = {side: [1.0] for side in by_graphs} | {"project": [3.0]}
+    *_, before, last = benchmarks.ladder([facts(rounds=rounds)])
+    assert before["step"] == benchmarks.LADDER["layout"]
+    assert last["step"] == "+ a whole step launched by one call (CUDA graphs): this project"
+    assert last["gain"] == 3
     assert SIDES.keys() == benchmarks.LADDER.keys()
 
 

@@ -6,11 +6,14 @@ Backward passes are left out: autograd's engine asks for the driver.
 """
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from trainkit import datasets, runs
 from trainkit.augment import PLAIN_VIEW, TEST_TIME_VIEWS
@@ -99,6 +102,16 @@ def trainer(spec: RunSpec, model: nn.Module) -> Trainer:
     return subject
 
 
+class OnTheGpu(TorchDispatchMode):
+    """Refuses to take a tensor from the CPU: a copy waits, and a CUDA graph would record its value."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple = (), kwargs: Any = None) -> Any:
+        made = func(*args, **(kwargs or {}))
+        devices = {leaf.device for leaf in tree_leaves((args, kwargs, made)) if isinstance(leaf, Tensor)}
+        assert len(devices) < 2, func
+        return made
+
+
 @pytest.mark.parametrize("spec", KINDS.values(), ids=KINDS)
 def test_a_step_stays_on_the_gpu_and_never_waits_for_it(spec, monkeypatch):
     model = built(spec)
@@ -114,11 +127,12 @@ def test_a_step_stays_on_the_gpu_and_never_waits_for_it(spec, monkeypatch):
 
         monkeypatch.setattr(Tensor, "backward", backward)
         monkeypatch.setattr(Tensor, "cpu", None)  # copying to the CPU waits too, though it reads no value
-        for z in (0.0, 0.99):
-            subject.pixels = schedules.image_size(spec.recipe, z)
-            for batch in subject.batches():
-                subject.step(batch, 0.1)
-        subject.finish()
+        with OnTheGpu():
+            for z in (0.0, 0.99):
+                subject.pixels = schedules.image_size(spec.recipe, z)
+                for batch in subject.batches():
+                    subject.step(batch, 0.1)
+            subject.finish()
         assert len(losses) == 6 and all(loss.device == GPU for loss in losses)
         with pytest.raises(DataDependentOutputException):
             subject._read_counts()  # reading the counts is what waits: this check can fail
@@ -139,3 +153,8 @@ def test_the_evaluation_stays_on_the_gpu_and_reads_its_result_last(spec, monkeyp
 def test_tensors_of_two_devices_are_refused():
     with FakeTensorMode(), pytest.raises(RuntimeError, match=r"cuda:0(,| and) cpu"):
         torch.empty(3, device=GPU) + torch.empty(3)
+
+
+def test_a_tensor_of_the_cpu_is_refused_in_a_step():
+    with FakeTensorMode(), OnTheGpu(), pytest.raises(AssertionError, match="_to_copy"):
+        torch.empty(3, device=GPU) + torch.empty(3).to(GPU)

@@ -31,7 +31,11 @@ class Muon(torch.optim.Optimizer):
                 direction = p.grad.add(momentum, alpha=group["momentum"])
                 p.mul_(len(p) ** 0.5 / p.norm())
                 rows = direction.reshape(len(p), -1)
-                p.add_(orthogonal(rows, self.dtype).view(p.shape), alpha=-group["lr"])
+                update, lr = orthogonal(rows, self.dtype).view(p.shape), group["lr"]
+                if isinstance(lr, Tensor):  # a factor from the GPU's memory
+                    p.sub_(update.mul_(lr))
+                else:
+                    p.add_(update, alpha=-lr)
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32, steps: int = 3) -> Tensor:
