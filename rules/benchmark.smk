@@ -14,7 +14,7 @@ rule benchmark_workload:
     threads: whole_machine() if STUDY.threads == "auto" else STUDY.threads
     resources:
         gpu=1,
-        mem_mb=2 * STUDY.resources.mem_mb,  # four to six sides at a time
+        mem_mb=2 * STUDY.resources.mem_mb,  # five to seven sides at a time
         runtime=STUDY.resources.runtime,
     params:
         workload=lambda wildcards: STUDY.workload(wildcards.workload).model_dump_json(),

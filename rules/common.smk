@@ -26,7 +26,7 @@ from trainkit.digest import code_digest, digest_of, run_digest
 from trainkit.errors import StudyError
 from trainkit.files import read_json, sha256_of_file, write_json
 from trainkit.layers import read_yaml
-from trainkit.lease import share
+from trainkit.lease import CPU, devices, share
 from trainkit.record import identity, read_record
 from trainkit.spec import IN_ALL, FeatureSpec
 
@@ -67,7 +67,7 @@ def threads():
     """CPU threads of a timed job: on a CPU it must have the machine for itself."""
     if STUDY.threads != "auto":
         return STUDY.threads
-    return 4 if STUDY.preset == "gpu" else whole_machine()
+    return whole_machine() if devices() == [CPU] and STUDY.preset != "gpu" else 4
 
 
 def whole_machine():

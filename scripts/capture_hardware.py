@@ -39,7 +39,9 @@ def main() -> None:
     if device.type == "cuda":
         from trainkit import cuda_graph_check  # the trainer, which no CPU needs here
 
-        facts["cuda_graphs"] = cuda_graph_check.measure(device)  # last: an error leaves the GPU unusable
+        precise = facts["precision"][devices.CONVOLUTION]["training"]["choice"]
+        # Last, for an error leaves the GPU unusable.
+        facts["cuda_graphs"] = cuda_graph_check.measure(device, precise)
     write_csv(args.table, ("item", "value"), table(facts))
     write_json(args.out, facts)
 

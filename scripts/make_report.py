@@ -19,6 +19,7 @@ from trainkit.errors import StudyError, run_program
 from trainkit.files import read_json, write_text
 from trainkit.outputs import templates
 from trainkit.results import MissingRunsError, Results, Rows, percent
+from trainkit.seconds import in_words
 
 WAITS = Markup('<p class="warning">This waits for <a href="#missing">runs that are missing</a>.</p>')
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -193,7 +194,7 @@ def optional_rows(path: Path | None) -> Rows:
 def seconds(value: float) -> str:
     """Seconds for people: ``4.2 s`` or ``3 min 20 s``."""
     if value < 119.95:
-        return f"{value:.1f} s"
+        return in_words(value)
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s"
 

@@ -297,8 +297,13 @@ def load(packages: tuple[str, ...]) -> None:
 
     for package in packages:
         importlib.import_module(package)
-    if "libcuda.so" in Path("/proc/self/maps").read_text():
+    if cuda_has_begun(Path("/proc/self/fd")):
         sys.exit()
+
+
+def cuda_has_begun(files) -> bool:
+    """Whether a process with these open files uses a GPU. PyTorch loads the driver's library anyway."""
+    return any(os.path.realpath(file).startswith(("/dev/nvidia", "/dev/dxg")) for file in files.iterdir())
 
 
 def die_with(parent: int) -> None:

@@ -82,7 +82,7 @@ class TranslateFlip:
 
     def __init__(self, pixels: int, flip: bool, generator: torch.Generator, border: str = "zero") -> None:
         self._pixels, self._flip, self._generator, self._border = pixels, flip, generator, border
-        self._canvas = torch.empty(0)
+        self._canvases: dict[tuple[int, ...], Tensor] = {}  # kept: a recorded step writes into its own
         self._places: dict[tuple[int, ...], Tensor] = {}
 
     def __call__(self, x: Tensor) -> Tensor:
@@ -111,9 +111,9 @@ class TranslateFlip:
         n, height, width, channels = forms[0].shape
         more = self._pixels
         size = len(forms), height + 2 * more, width + 2 * more, channels
-        if len(self._canvas) < n or self._canvas.shape[1:] != size:
-            self._canvas = forms[0].new_zeros((n, *size))
-        canvas = self._canvas[:n]
+        if (n, *size) not in self._canvases:
+            self._canvases[n, *size] = forms[0].new_zeros((n, *size))
+        canvas = self._canvases[n, *size]
         for number, x in enumerate(forms):
             canvas[:, number, more : more + height, more : more + width] = x
         return canvas
@@ -142,7 +142,8 @@ def mirrored(x: Tensor, which: Tensor) -> Tensor:
 def cutout(x: Tensor, side: int, generator: torch.Generator) -> Tensor:
     """Zero one ``side`` x ``side`` square an image (DeVries and Taylor 2017, arXiv 1708.04552).
 
-    Its centre is uniform over the image, so part of the square may lie outside.
+    It is black; the authors' own, zeros after normalisation, has the images' mean colour. Its centre is
+    uniform over the image, so part of the square may lie outside.
     """
     n, height, width, _ = x.shape
     device = x.device

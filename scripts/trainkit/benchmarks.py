@@ -8,11 +8,12 @@ Rows = list[dict[str, Any]]
 # The sides of the benchmark in order: each has one thing more of this project than the one before.
 LADDER = {
     "reference": "the usual script",
+    "settings": "+ this trainer's process: freed memory kept, threads as measured, on a GPU TF32",
     "input": "+ images on the device, augmented in batches",
     "step": "+ this trainer's step: fused optimiser, nothing read back",
     "precision": "+ the precision that is fastest here",
     "layout": "+ the memory layout and convolutions that are fastest here",
-    "project": "+ a whole step launched by one call (CUDA graphs)",  # else this project is the line before
+    "project": "+ a whole step launched by one call (CUDA graphs)",  # without them layout is the last line
 }
 
 

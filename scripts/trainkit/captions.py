@@ -5,6 +5,7 @@ from collections.abc import Callable
 from trainkit import tables
 from trainkit.answers import comparisons, contest, task3
 from trainkit.results import MissingRunsError, Results, Rows, percent
+from trainkit.seconds import in_words
 
 
 def of_results(name: str, results: Results) -> tuple[str, str]:
@@ -24,7 +25,7 @@ def _accuracies(*tasks: str) -> Callable[[Results], str]:
         names.sort(key=lambda name: -results.mean(name, "test_accuracy"))
         each = (
             f"{results.first(name).title}: {percent(results.interval(name, 'test_accuracy'))} after "
-            f"{results.mean(name, 'seconds.train'):.1f} s"
+            f"{in_words(results.mean(name, 'seconds.train'))}"
             for name in names
         )
         return f"{'; '.join(each)}."
@@ -47,13 +48,13 @@ def _sorted_out(table: Callable[[Results], Rows], *questions: str) -> Callable[[
 
 def _schedules(results: Results) -> str:
     rows = tables.contest.equal_time(results)
-    return f"{len(rows)} methods, each fitted to {rows[0]['budget_seconds']:.1f} s of training."
+    return f"{len(rows)} methods, each fitted to {in_words(rows[0]['budget_seconds'])} of training."
 
 
 def _speedrun(results: Results) -> str:
     return " ".join(
         f"{results.first(name).title}: {percent(results.interval(name, 'test_accuracy'))} without test-time "
-        f"augmentation, after {results.mean(name, 'seconds.train'):.1f} s of training."
+        f"augmentation, after {in_words(results.mean(name, 'seconds.train'))} of training."
         for name in results.some_of_task("speedrun")
     )
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 from bokeh.embed import components
-from bokeh.models import ColumnDataSource, HoverTool, Legend, NumeralTickFormatter
+from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, Legend, NumeralTickFormatter
 from bokeh.palettes import Turbo256, linear_palette
 from bokeh.plotting import figure
 from bokeh.resources import Resources
@@ -74,6 +74,8 @@ def _curves(results: Results, names: list[str], kind: Callable[[Results, str], s
         x_axis_label="training time, s", y_axis_label="validation accuracy, %", **axes,
     )  # fmt: skip
     plot.xaxis.formatter = NumeralTickFormatter(format="0.[000]")  # a logarithmic axis writes 10^2 by itself
+    if axes.get("x_axis_type") == "log":
+        plot.xaxis.ticker = FixedTicker(ticks=[m * 10.0**k for k in range(-3, 7) for m in (1, 2, 5)])
     entries, lines = [], []
     for name in names:
         source = ColumnDataSource(curve(results, name).to_dict("list"))

@@ -27,6 +27,7 @@ from trainkit.spec import (
 
 CONFIG_FILE = "config/config.yaml"
 PRESETS = ("gpu", "cpu", "smoke")
+GPU_PRESET_GB = 20  # of memory that a GPU must have for auto to take the preset gpu
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Md5 = Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
 # The experiments that the report's sentences speak of by name.
@@ -358,9 +359,7 @@ def _read_layers(
             f"{suggest(str(preset), ('auto', *PRESETS))}"
         )
     if preset == "auto":
-        preset, reason = "gpu", "a GPU is there"
-        if lease.devices() == [lease.CPU]:
-            preset, reason = "cpu", "NVML and CUDA_VISIBLE_DEVICES show no GPU"
+        preset, reason = _by_device(lease.devices()[0])
         say(f"preset auto: {preset}, for {reason} (choose with --config preset=...)")
     preset_file = f"config/presets/{preset}.yaml"
     layers.append((preset_file, read_yaml(root / preset_file, preset_file)))
@@ -369,6 +368,16 @@ def _read_layers(
     layers.append((given, {key: spelled.get(str(value), value) for key, value in overrides.items()}))
 
     return preset, [(origin, numbers(layer, top=True)) for origin, layer in layers]
+
+
+def _by_device(device: str) -> tuple[str, str]:
+    """The preset for a device, and why."""
+    if device == lease.CPU:
+        return "cpu", "NVML and CUDA_VISIBLE_DEVICES show no GPU"
+    memory = lease.memory_gb(device)
+    if memory is not None and memory < GPU_PRESET_GB:
+        return "cpu", f"the GPU has {memory:.0f} GB of memory, and the preset gpu needs {GPU_PRESET_GB}"
+    return "gpu", "a GPU is there"
 
 
 def _laid_over(merged: dict[str, Any], layers: Layers) -> tuple[dict[str, Any], set[str]]:

@@ -173,10 +173,12 @@ def numerics(spec: RunSpec | FeatureSpec, hardware: dict[str, Any]) -> Numerics:
 
 def uses_cuda_graphs(asked: bool | str, compile: bool, hardware: dict[str, Any]) -> bool:
     """Whether training steps are recorded: as ``asked``, or where that was measured to pay and be right."""
+    if WITHOUT_CUDA_GRAPHS in os.environ:
+        return False
     if asked != "auto":
         return bool(asked)
-    found = hardware.get("cuda_graphs")  # studies of a CPU have none
-    return bool(found and found["choice"]) and not compile and WITHOUT_CUDA_GRAPHS not in os.environ
+    found = hardware.get("cuda_graphs")  # a CPU's has none; a GPU's may be read on a CPU
+    return bool(found and found["choice"]) and not compile and lease.LEASE.device != lease.CPU
 
 
 def measured(

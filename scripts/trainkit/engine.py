@@ -96,8 +96,7 @@ class Trainer:
         self.at, self.steps, self.interrupts = Position(), 0, Interrupts()
         self.model = numerics.lay_out(model.to(self.device))
         self.forward = torch.compile(self.model, dynamic=False) if recipe.compile else self.model
-        if numerics.cuda_graphs:
-            cuda_graphs.check(self.device)
+        self._recorder = cuda_graphs.Recorder(generator) if numerics.cuda_graphs else None
         dtype = getattr(torch, numerics.precision)
         self.optimizer = optim.build(recipe.optimizer, self.model, dtype, capturable=numerics.cuda_graphs)
         self.recorded: dict[int | None, cuda_graphs.Step] = {}  # steps of each size of images
@@ -145,13 +144,16 @@ class Trainer:
 
     def order(self) -> Tensor:
         """A new random order of the training images, ``(N,) int64``, for one epoch."""
-        count = len(self.splits.train)
         if self.recipe.augment.flip == "alternating":
+            count = len(self.splits.train)
             if self._mirrored is None:
                 self._mirror(torch.rand(count, generator=self.generator, device=self.device) < 0.5)
             else:
                 self._mirror(~self._mirrored)
-        return torch.randperm(count, generator=self.generator, device=self.device)
+        return self._shuffled()
+
+    def _shuffled(self) -> Tensor:
+        return torch.randperm(len(self.splits.train), generator=self.generator, device=self.device)
 
     def _mirror(self, which: Tensor) -> None:
         """Let the training images ``which`` lie mirrored, and the others not."""
@@ -166,10 +168,10 @@ class Trainer:
             yield self.splits.train.take(index)
 
     def warm_up(self) -> None:
-        """Take what each kind of step costs once, and undo its effects; the time is kept apart.
+        """Take what each kind of step costs once, record it where steps are recorded, and undo its effects.
 
-        Compilers and libraries prepare themselves for a shape when they first meet it. Raises `StudyError`
-        where a step would not fit into the device's memory.
+        The time is kept apart. Compilers and libraries prepare themselves for a shape when they first meet
+        it. Raises `StudyError` where a step would not fit into the device's memory.
         """
         clock = Clock(self.device)
         learnt = [*(p for p in self.model.parameters() if p.requires_grad), *self.model.buffers()]
@@ -183,7 +185,8 @@ class Trainer:
             self.device, self.model, lambda n: self.loss(first(slice(n)), False)[0], self.batch_size, there
         )
         whole = self.recipe.compile or self.device.type == "cuda"
-        batch = first(slice(self.batch_size if whole else min(self.batch_size, WARM_UP_IMAGES)))
+        some = self.batch_size if whole else min(self.batch_size, WARM_UP_IMAGES)
+        batch = first(self._shuffled()[:some])
         try:
             for pixels in (*dict.fromkeys(sizes), None):
                 self.pixels = pixels
@@ -200,11 +203,12 @@ class Trainer:
             ) from error
         self.optimizer.step()
         optim.forget(self.optimizer)
-        memory.reset_peak(self.device)  # cuDNN's search for algorithms took what no step will
-        if self.numerics.cuda_graphs:
+        # cuDNN's search took what no step will; what a recorded step takes is seen while it is recorded.
+        memory.reset_peak(self.device)
+        if self._recorder:
             for pixels in (*dict.fromkeys(sizes), None):
                 self.pixels = pixels
-                self.recorded[pixels] = cuda_graphs.record(self._update, batch, self.generator)
+                self.recorded[pixels] = self._recorder.record(self._update, batch)
         with torch.no_grad():
             for value, first_value in zip(learnt, before, strict=True):
                 value.copy_(first_value)

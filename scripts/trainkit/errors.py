@@ -28,16 +28,22 @@ WITHOUT_CUDA_GRAPHS = "STUDY_WITHOUT_CUDA_GRAPHS"  # the variable that programs 
 def run_program(main: Callable[[], None]) -> None:
     """Run a program's ``main``: a `StudyError`, or a GPU out of memory, becomes one line and exit code 1.
 
-    Set ``STUDY_TRACEBACK=1`` to see where it came from. After a `CudaGraphError` it starts again without.
+    After a `CudaGraphError` it starts again, without CUDA graphs.
+    Set ``STUDY_TRACEBACK=1`` to see where an error came from, and not to start again.
     """
     try:
         main()
     except CudaGraphError as error:
         if os.environ.get("STUDY_TRACEBACK"):
             raise
+        if WITHOUT_CUDA_GRAPHS in os.environ:
+            sys.exit(f"error: {error}")
         from trainkit import lease  # which imports this module
 
-        print(f"warning: {error}; it starts again without CUDA graphs, as recipe.cuda_graphs: false does")
+        print(
+            f"warning: {error}; it starts again without CUDA graphs, as recipe.cuda_graphs: false does "
+            "(where its steps were fitted to seconds, these were measured with them)"
+        )
         sys.stdout.flush()
         os.environ[WITHOUT_CUDA_GRAPHS] = "1"
         os.environ.pop(lease.HELD, None)  # its lock ends with this program

@@ -126,6 +126,17 @@ def gpu_models() -> dict[str, str]:
         return {}
 
 
+def memory_gb(gpu: str) -> float | None:
+    """A GPU's memory, or a slice's, by UUID, in 10^9 bytes; ``None`` where NVML does not tell."""
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        return pynvml.nvmlDeviceGetMemoryInfo(pynvml.nvmlDeviceGetHandleByUUID(gpu)).total / 1e9
+    except Exception:  # as for the models
+        return None
+
+
 def readable(pynvml: ModuleType) -> list[Any]:
     """NVML's handles of the GPUs; it counts those too that are lost, or another job's."""
     handles = []

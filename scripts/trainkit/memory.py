@@ -48,7 +48,7 @@ def saved_bytes(forward: Callable[[], Tensor]) -> int:
         else:
             storage = tensor.untyped_storage()
             storages[storage.data_ptr()] = storage.nbytes()
-        return tensor
+        return tensor.detach()  # an operator's own output would keep its graph alive for ever
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         result = forward()

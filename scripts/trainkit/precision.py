@@ -32,6 +32,7 @@ from trainkit.device import (
 
 # Images: on a GPU so many that its kernels take longer than it takes to launch them.
 BATCH = {"cpu": 128, "cuda": 4096}
+LINEAR_ON_GPU = 32_768  # which takes so little of an image
 # Wide convolutions take long on a CPU, seconds where it has no bfloat16; of more images layouts tell more.
 WIDE_ON_CPU, WIDE_IN_EACH_PRECISION = 64, 32
 ROUNDS = 6
@@ -129,7 +130,7 @@ def measure(device: torch.device) -> dict[str, Any]:
             training = use == "training"
             variants = [(precision, CHANNELS_LAST) for precision in PRECISIONS]
             slow = family == WIDE and device.type == "cpu"
-            images = WIDE_IN_EACH_PRECISION if slow else BATCH[device.type]
+            images = WIDE_IN_EACH_PRECISION if slow else _images(family, device)
             rates = _rates(stand_in, images, device, training, variants)
             choice = clearly_best({p: rates[p, CHANNELS_LAST] for p in PRECISIONS})
             both = _layout_rates(family, device, training, choice, LAYOUTS)
@@ -195,6 +196,10 @@ def measure_threads(candidates: list[int]) -> dict[str, float]:
     return rates
 
 
+def _images(family: str, device: torch.device) -> int:
+    return LINEAR_ON_GPU if family == "linear" and device.type == "cuda" else BATCH[device.type]
+
+
 def _layout_rates(
     family: str,
     device: torch.device,
@@ -205,7 +210,7 @@ def _layout_rates(
 ) -> dict[str, float]:
     variants = [(precision, layout) for layout in layouts]
     rounds = LAYOUT_ROUNDS if training and family in (CONVOLUTION, WIDE) else ROUNDS
-    images = WIDE_ON_CPU if family == WIDE and device.type == "cpu" else BATCH[device.type]
+    images = WIDE_ON_CPU if family == WIDE and device.type == "cpu" else _images(family, device)
     rates = _rates(stand_in or STAND_INS[family], images, device, training, variants, rounds)
     return {layout: rates[precision, layout] for layout in layouts}
 

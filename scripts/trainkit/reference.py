@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, RandomSampler
 from torchvision import transforms
 from torchvision.datasets import VisionDataset
 
@@ -66,31 +66,30 @@ class Reference:
     def __init__(self, model: nn.Module | None, dataset: PILImages, batch_size: int, lr: float) -> None:
         self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
         torch.backends.cudnn.benchmark = True
-        self.loader = DataLoader(
-            dataset,
-            batch_size,
-            shuffle=True,
-            drop_last=True,
-            num_workers=len(os.sched_getaffinity(0)),
-            multiprocessing_context="fork",
-        )
-        self.batch_size = batch_size
+        self.dataset, self.batch_size = dataset, batch_size
+        self.workers = len(os.sched_getaffinity(0))
         self.usual = UsualStep(model, self.device, lr) if model else None
 
     def images_per_second(self, batches: int) -> float:
-        """Train on so many batches, at most an epoch of them, after those that workers make as they start."""
-        stream = iter(self.loader)
-        first = min(PREFETCHED * self.loader.num_workers, len(self.loader) // 2)
-        batches = max(1, min(batches, len(self.loader) - first))
+        """Train on so many batches, over epochs where need be; workers are busy before and after them."""
+        made = PREFETCHED * self.workers  # as they start, and beyond what is counted
+        images = RandomSampler(self.dataset, num_samples=(2 * made + batches) * self.batch_size)
+        loader = DataLoader(
+            self.dataset,
+            self.batch_size,
+            sampler=images,
+            num_workers=self.workers,
+            multiprocessing_context="fork",
+        )
         train_loss, correct = 0.0, 0
         began = time.perf_counter()
-        for count, (inputs, targets) in enumerate(stream, 1):
+        for count, (inputs, targets) in enumerate(loader, 1):
             inputs, targets = inputs.to(self.device), targets.to(self.device)
             if self.usual:
                 loss, right = self.usual.learn(inputs, targets)
                 train_loss, correct = train_loss + loss, correct + right
-            if count == first:
+            if count == made:
                 began = time.perf_counter()
-            if count == first + batches:
+            if count == made + batches:
                 break
         return batches * self.batch_size / (time.perf_counter() - began)

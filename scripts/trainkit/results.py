@@ -94,7 +94,7 @@ class Results:
         return stats.paired_difference(self.by_seed(a, key), self.by_seed(b, key))
 
     def disagreement(self, a: str, b: str) -> stats.Disagreement:
-        """McNemar's comparison of two experiments on the test images, over the seeds that both have.
+        """A sign test over the test images, of the seeds that two experiments both have: for one, McNemar's.
 
         The first seed of each where they share none.
         """

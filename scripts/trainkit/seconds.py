@@ -3,6 +3,11 @@
 from pydantic import BaseModel
 
 
+def in_words(seconds: float) -> str:
+    """Seconds for people: ``0.027 s``, ``4.2 s``."""
+    return f"{seconds:.1f} s" if seconds >= 0.95 or not seconds else f"{seconds:.2g} s"
+
+
 class RunSeconds(BaseModel):
     """Seconds of a run: ``total`` is the whole process, the rest its parts.
 

@@ -211,6 +211,7 @@ class AdamW(AnyOptimizer):
 
 class RMSprop(AnyOptimizer):
     name: Literal["rmsprop"]
+    alpha: float = Field(0.9, ge=0, lt=1, description="how much of the mean square a step keeps")
 
 
 class Muon(AnyOptimizer):

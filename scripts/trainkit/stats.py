@@ -143,7 +143,7 @@ def holm(p_values: list[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class Disagreement:
-    """Test images that one of two classifiers reads better, and McNemar's exact p-value."""
+    """Test images that one of two classifiers reads better, and the p-value of an exact sign test."""
 
     only_a: int
     only_b: int
@@ -151,10 +151,10 @@ class Disagreement:
 
 
 def disagreement(a_right: np.ndarray, b_right: np.ndarray) -> Disagreement:
-    """Compare two classifiers' hits on the same images, ``(N,) bool`` (McNemar 1947).
+    """Compare two classifiers' hits on the same images, ``(N,) bool``: McNemar's exact test (1947).
 
-    Or how many of several networks of each kind are right, ``(N,) int``: an image counts once, for
-    the kind that reads it right more often, since networks do not err independently.
+    Or, by the same sign test, how many of several networks of each kind are right, ``(N,) int``: an image
+    counts once, for the kind that reads it right more often, since networks do not err independently.
     """
     only_a, only_b = int((a_right > b_right).sum()), int((b_right > a_right).sum())
     p = 1.0 if only_a + only_b == 0 else float(stats.binomtest(only_a, only_a + only_b).pvalue)

@@ -13,6 +13,7 @@ import benchmark
 from benchmark import SIDES, sides_of
 from trainkit import benchmarks, profiling, winograd
 from trainkit.config import load_study
+from trainkit.errors import StudyError
 from trainkit.files import write_json
 from trainkit.reference import PILImages, Reference, usual_transforms
 
@@ -79,10 +80,10 @@ def test_the_sides_go_from_the_usual_pipeline_to_this_project_by_one_thing_each(
         args = Namespace(workload=study.workload(name).model_dump_json(), hardware=hardware)
         return sides_of(args)
 
-    assert sides("resnet20", "bfloat16") == ["reference", "input", "step", "precision", "project"]
-    assert sides("resnet20", "float32") == ["reference", "input", "step", "project"]
+    assert sides("resnet20", "bfloat16") == ["reference", "settings", "input", "step", "precision", "project"]
+    assert sides("resnet20", "float32") == ["reference", "settings", "input", "step", "project"]
     assert sides("input-pipeline", "bfloat16") == ["reference", "project"]
-    by_graphs = ["reference", "input", "step", "layout", "project"]
+    by_graphs = ["reference", "settings", "input", "step", "layout", "project"]
     assert sides("resnet20", "float32", {"cuda_graphs": {"choice": True}}) == by_graphs
     rounds = {side: [1.0] for side in by_graphs} | {"project": [3.0]}
     *_, before, last = benchmarks.ladder([facts(rounds=rounds)])
@@ -110,13 +111,36 @@ def test_other_work_on_the_machine_is_said(monkeypatch, others, busy):
         process = Namespace(pid=os.getpid())
 
         def ask(self, request: str, *_: object) -> object:
-            return {} if request == "analyse" else 100.0
+            return {"cuda_graphs": False} if request == "analyse" else 100.0
 
     monkeypatch.setattr(benchmark.Load, "of_others", lambda self: others)
     sides = {name: Side() for name in ("reference", "project")}
     measured = benchmark.measure(sides, Namespace(name="tiny", pairs=2, seconds=1))
     (row,) = benchmarks.rates([facts() | {key: measured[key] for key in ("busy", "others_cpu")}])
     assert (row["busy"], row["others_cpu"]) == (busy, others)
+
+
+def test_a_recorded_step_takes_its_measured_time_besides_the_kernels_that_the_profiler_saw(monkeypatch):
+    class Side:
+        process = Namespace(pid=os.getpid())
+
+        def ask(self, request: str, *_: object) -> object:
+            seconds = {"convolution": 0.03, "input": 0.01, "other": 0.4}  # launched one by one
+            found = {"cuda_graphs": True, "batch_size": 10, "seconds_per_step": seconds}
+            return found if request == "analyse" else 200.0
+
+    sides = {name: Side() for name in ("reference", "project")}
+    measured = benchmark.measure(sides, Namespace(name="tiny", pairs=2, seconds=1))
+    assert measured["seconds_per_step"] == pytest.approx({"convolution": 0.03, "input": 0.01, "other": 0.01})
+
+
+def test_the_memory_of_all_sides_together_is_named_where_it_is_not_enough():
+    side = benchmark.Side.__new__(benchmark.Side)
+    side.connection = Namespace(
+        send=lambda _: None, recv=lambda: torch.OutOfMemoryError("CUDA out of memory.\nMore")
+    )
+    with pytest.raises(StudyError, match=r"^CUDA out of memory\. All sides .* batch_size"):
+        side.ask("warm_up", 1)
 
 
 def test_the_parts_of_a_step_are_ordered_and_sum_to_one():
@@ -202,5 +226,5 @@ def test_the_reference_trains_the_network_that_it_is_given():
     dataset = PILImages(images, torch.arange(40) % 3, usual_transforms(8, 2, False, (0.5,), (0.5,)))
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     before = model[1].weight.detach().clone()
-    assert Reference(model, dataset, 5, 0.05).images_per_second(3) > 0
+    assert Reference(model, dataset, 5, 0.05).images_per_second(30) > 0  # more than an epoch
     assert not torch.equal(before, model[1].weight)

@@ -56,6 +56,15 @@ def test_auto_takes_the_gpu_preset_where_there_is_a_gpu_that_may_be_used(root, m
     assert load_study(root, {}).study == "cpu"
 
 
+def test_auto_takes_the_cpu_preset_for_a_small_gpu_and_says_why(root, monkeypatch):
+    monkeypatch.setattr(lease, "devices", lambda: ["GPU-1"])
+    said = []
+    for gigabytes, preset in (8.2, "cpu"), (24.0, "gpu"), (None, "gpu"):
+        monkeypatch.setattr(lease, "memory_gb", lambda _, gigabytes=gigabytes: gigabytes)
+        assert load_study(root, {}, say=said.append).preset == preset
+    assert said[0].startswith("preset auto: cpu, for the GPU has 8 GB of memory, and the preset gpu needs 20")
+
+
 def test_every_task_has_its_experiments_in_every_preset(study):
     for task in ("1.1", "1.2", "1.3", "1.4", "2.1.2", "2.1.3", "2.2", "3"):
         assert study.of_task(task), f"no experiment of task {task}"

@@ -148,13 +148,14 @@ def test_the_options_decide_whether_and_how_it_is_used():
 
 def test_an_exponential_mean_is_as_defined_and_in_the_model_within_the_block_only():
     weight = torch.zeros(1)
-    ema, values = EMA([weight], decay=0.75), [float(2**step) for step in range(8)]
+    ema, values = EMA([weight], decay=0.25), [float(2**step) for step in range(8)]
     for value in values:
         weight.fill_(value)
         ema.step()
     expected = values[0]
-    for value in values[1:]:
-        expected = 0.75 * expected + 0.25 * value
+    for done, value in enumerate(values[1:], 1):
+        decay = min(0.25, done / (10 + done))  # from the fourth step on as asked
+        expected = decay * expected + (1 - decay) * value
     with pytest.raises(KeyError), ema.slow_weights():
         assert weight.item() == pytest.approx(expected)
         raise KeyError

@@ -58,6 +58,17 @@ def run(owner: subprocess.Popen, tmp_path: Path) -> Callable[..., subprocess.Pop
     return call
 
 
+def test_cuda_has_begun_where_its_device_is_open_not_where_its_library_is_loaded(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(Path(__file__).parents[2] / "scripts")
+    import warm
+
+    (tmp_path / "3").symlink_to("/usr/lib/x86_64-linux-gnu/libcuda.so.1")
+    (tmp_path / "4").symlink_to("pipe:[1234]")
+    assert not warm.cuda_has_begun(tmp_path)
+    (tmp_path / "5").symlink_to("/dev/nvidiactl")
+    assert warm.cuda_has_begun(tmp_path)
+
+
 def gone(processes: list[psutil.Process], seconds: float = 10) -> bool:
     _, alive = psutil.wait_procs(processes, timeout=seconds)
     return not alive

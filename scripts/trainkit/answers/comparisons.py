@@ -4,6 +4,7 @@ from math import isnan, nan
 
 from trainkit import stats
 from trainkit.results import Results, Rows
+from trainkit.seconds import in_words
 from trainkit.stats import LEVEL
 
 LEFT_OUT = "left out of this study"
@@ -108,7 +109,7 @@ def mcnemar(results: Results, a: str, b: str) -> str:
     first, second = (quoted(results.first(name).title) for name in (a, b))
     return (
         f"; on {images.only_a} test images more of {first}'s networks are right, on {images.only_b} more of "
-        f"{second}'s (McNemar over images, {p_value(images.p)})"
+        f"{second}'s (a sign test over images, {p_value(images.p)})"
     )
 
 
@@ -128,7 +129,7 @@ def equal_seconds(results: Results, a: str, b: str) -> str:
         flag = "for equal work: the same steps of the same network, at what speed the machine then had"
     elif abs(one / other - 1) > 0.03:
         flag = "so that this is not quite a comparison at equal time"
-    return f"{one:.1f} s of training against {other:.1f} s ({100 * (one / other - 1):+.1f}%), {flag}"
+    return f"{in_words(one)} of training against {in_words(other)} ({100 * (one / other - 1):+.1f}%), {flag}"
 
 
 def trend(rows: Rows, column: str, what: str, if_none: str = LEFT_OUT) -> str:

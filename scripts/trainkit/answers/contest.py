@@ -5,6 +5,7 @@ from math import isnan
 from trainkit import stats
 from trainkit.answers.comparisons import quoted, significant
 from trainkit.results import Results, Rows
+from trainkit.seconds import in_words
 from trainkit.stats import LEVEL
 from trainkit.tables import contest as tables
 
@@ -72,7 +73,7 @@ def steps_and_seconds(rows: Rows) -> str:
     low, high = (pick(rows, key=lambda row: row["seconds_used"]) for pick in (min, max))
     return (
         f"Each made {steps} steps, fitted to the budget by measured seconds a step; they took "
-        f"{low['seconds_used']:.1f} to {high['seconds_used']:.1f} s in the mean, "
+        f"{in_words(low['seconds_used'])[:-2]} to {in_words(high['seconds_used'])} in the mean, "
         f"{100 * low['used_over_budget']:.0f}% to {100 * high['used_over_budget']:.0f}% of the budget, and "
         f"{off} of {runs} runs {'is' if off == 1 else 'are'} more than 3% off it: where steps are alike, by "
         "the machine's changing speed, which changes no accuracy."
@@ -93,8 +94,8 @@ def soonest(results: Results) -> str:
     named = " and ".join(f"{quoted(row['title'])} (n={row['n']})" for row in first)
     return (
         f"Of the schedules alone, the first to reach {first[0]['target_val_accuracy']:.0f}% validation "
-        f"accuracy in every run {'is' if len(first) == 1 else 'are'} {named}, after {seconds:.1f} s in the "
-        "mean, looked at once an epoch."
+        f"accuracy in every run {'is' if len(first) == 1 else 'are'} {named}, after {in_words(seconds)} in "
+        "the mean, looked at once an epoch."
     )
 
 
@@ -118,8 +119,8 @@ def over_budgets(results: Results) -> list[str]:
         if best["rank_low"] < best["rank_high"]:  # equal ranks in a few seeds are no certainty
             rank += f", 95% interval {best['rank_low']:.1f} to {best['rank_high']:.1f}"
         sentences.append(
-            f"At {_budget(label)} ({best['budget_seconds']:.1f} s): {quoted(_method(results, best))} has the "
-            f"highest mean with {best['test_accuracy']:.2f}% ({rank}, n={best['n']}); {verdict}. "
+            f"At {_budget(label)} ({in_words(best['budget_seconds'])}): {quoted(_method(results, best))} has "
+            f"the highest mean with {best['test_accuracy']:.2f}% ({rank}, n={best['n']}); {verdict}. "
             f"{steps_and_seconds(rows) if label else ''}".rstrip()  # of B itself its own answer tells
         )
     return sentences

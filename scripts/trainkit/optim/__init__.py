@@ -50,7 +50,7 @@ def _build(
     if options.name == "adamw":
         return torch.optim.AdamW(both, options.lr, fused=True, capturable=capturable)
     foreach = True if capturable else None  # that way takes a tensor as its rate
-    return torch.optim.RMSprop(both, options.lr, alpha=0.9, foreach=foreach, capturable=capturable)
+    return torch.optim.RMSprop(both, options.lr, options.alpha, foreach=foreach, capturable=capturable)
 
 
 def groups(matrices: list[Tensor], vectors: list[Tensor], options: Optimizer, factor: float = 1.0) -> list:

@@ -1,4 +1,7 @@
-"""Muon for convolutions (Jordan et al. 2024, "Muon: an optimizer for hidden layers").
+"""Muon for convolutions (Jordan et al. 2024, "Muon: An optimizer for hidden layers in neural networks").
+
+As in Keller Jordan's airbench94_muon.py (KellerJordan/cifar10-airbench on GitHub, MIT licence): the
+iteration and the rescaling of the weights are those.
 
 PyTorch's own Muon takes matrices only; a convolution's filters are the rows of one here.
 """

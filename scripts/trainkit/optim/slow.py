@@ -6,7 +6,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 
 class SlowWeights:
@@ -70,17 +69,19 @@ class Lookahead(SlowWeights):
 
 
 class EMA(SlowWeights):
-    """The exponential moving average of the weights (Polyak and Juditsky 1992, as it is used today)."""
+    """The exponential moving average of the weights (Polyak and Juditsky 1992, as it is used today).
+
+    Of the average of ``t`` steps the next one keeps at most ``t / (10 + t)`` (much as TensorFlow's
+    ``ExponentialMovingAverage``), so that a short training does not end with its first weights in it.
+    """
 
     def __init__(self, fast: list[Tensor], decay: float) -> None:
         super().__init__(fast)
-        self._average = get_ema_multi_avg_fn(decay)
+        self.decay = decay
 
     @torch.no_grad()
     def step(self) -> None:
-        """Take the weights after a step into the average, which begins with the first step's."""
-        if self.count:
-            self._average(self.slow, self.fast, self.count)
-        else:
-            torch._foreach_copy_(self.slow, self.fast)
+        """Take the weights after a step into the average."""
+        decay = min(self.decay, self.count / (10 + self.count))
+        torch._foreach_lerp_(self.slow, self.fast, 1 - decay)
         self.count += 1

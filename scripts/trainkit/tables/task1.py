@@ -138,7 +138,7 @@ def _trained_stages(model: Row) -> int | None:
 
 
 def _images(results: Results, name: str, reference: str | None) -> Row:
-    """McNemar's comparison with the reference on the test images."""
+    """A sign test against the reference over the test images."""
     if reference not in results.runs or name == reference:
         return {}
     found = results.disagreement(name, reference)
