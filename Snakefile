@@ -58,7 +58,8 @@ localrules:
 # The graph of rules is drawn in the report. Local jobs start from processes that have imported PyTorch; printed commands run by hand as they are.
 onstart:
     # Snakemake's own lock cannot be taken twice by one thread: a signal that comes while it is held would wait for ever.
-    assert hasattr(workflow.scheduler, "_lock"), "this Snakemake is newer than any that was tried: take 9.27.1"
+    if not hasattr(workflow.scheduler, "_lock"):
+        sys.exit("error: this Snakemake is newer than any that was tried: install 9.27.1")
     workflow.scheduler._lock = threading.RLock()
     if any(job.rule.name == "study_report" for job in workflow.dag.jobs):
         write_json(Path("results", STUDY.study, "rules.json"), rule_graph(workflow.dag))
