@@ -23,7 +23,9 @@ STEP = 4  # pixels from a tile to the next, and outputs of one
 TILE = 6  # pixels a side
 POINTS = TILE**2
 FEWEST = {"float32": FEWEST_CHANNELS, "bfloat16": 256}  # channels of the wider side: with fewer it is slower
-CHUNK = 8 * 2**20  # bytes of transformed tiles that are computed at a time: they stay in the cache
+# Bytes of transformed tiles that are computed at a time. Forward they stay in the cache; backward filters'
+# gradients are added up after each part, less often if it is larger.
+FORWARD_CHUNK, BACKWARD_CHUNK = 8 * 2**20, 32 * 2**20
 
 AT = (0.0, 0.5**0.5, -(0.5**0.5), 2**0.5, -(2**0.5))  # where the polynomials are evaluated, and at infinity
 
@@ -72,7 +74,7 @@ class Winograd(torch.autograd.Function):
         images, filters = x.permute(0, 2, 3, 1), of_filters(weight).transpose(1, 2)
         n, height, width, _ = images.shape
         out = x.new_empty(n, tiles(height), STEP, tiles(width), STEP, len(weight))
-        for some in chunks(images, weight):
+        for some in chunks(images, weight, FORWARD_CHUNK):
             products = of_tiles(images[some]) @ filters
             place = out[some].permute(2, 4, 0, 1, 3, 5)
             place.copy_(transformed(TO_OUTPUTS, products).view(place.shape))
@@ -89,7 +91,7 @@ class Winograd(torch.autograd.Function):
         filters = of_filters(weight)
         by_filters, exact = None, torch.promote_types(filters.dtype, torch.float32)
         by_images = images.new_empty(images.shape)
-        for some in chunks(images, weight):
+        for some in chunks(images, weight, BACKWARD_CHUNK):
             by_products = of_outputs(gradient[some])
             if of_weight:
                 term = by_products.transpose(1, 2) @ of_tiles(images[some])
@@ -102,11 +104,11 @@ class Winograd(torch.autograd.Function):
         return by_images.permute(0, 3, 1, 2) if of_images else None, by_weight
 
 
-def chunks(images: Tensor, weight: Tensor) -> list[slice]:
-    """``(N, H, W, C)`` images in parts of which the transformed tiles have about `CHUNK` bytes."""
+def chunks(images: Tensor, weight: Tensor, size: int) -> list[slice]:
+    """``(N, H, W, C)`` images in parts of which the transformed tiles have about ``size`` bytes."""
     n, height, width, _ = images.shape
     each = POINTS * tiles(height) * tiles(width) * max(weight.shape[:2]) * images.element_size()
-    parts = -(-n // max(1, CHUNK // each))
+    parts = -(-n // max(1, size // each))
     count = -(-n // parts)  # about equal parts
     return [slice(first, first + count) for first in range(0, n, count)]
 

@@ -44,8 +44,9 @@ def test_outputs_and_gradients_are_those_of_the_plain_convolution(
     expected = plain(x)
     upstream = torch.randn_like(expected)
     gradients = torch.autograd.grad(expected, [x, *plain.parameters()], upstream)
-    for chunk in (1, winograd.CHUNK):  # image by image, and all at once
-        monkeypatch.setattr(winograd, "CHUNK", chunk)
+    for size in (1, winograd.FORWARD_CHUNK):  # image by image, and all at once
+        monkeypatch.setattr(winograd, "FORWARD_CHUNK", size)
+        monkeypatch.setattr(winograd, "BACKWARD_CHUNK", size)
         found = other(x)
         assert found.is_contiguous(memory_format=torch.channels_last)
         assert torch.allclose(found, expected, atol=1e-12)
@@ -55,11 +56,10 @@ def test_outputs_and_gradients_are_those_of_the_plain_convolution(
             assert torch.allclose(a, b, atol=1e-12)
 
 
-def test_chunks_cover_all_images_and_hold_about_so_many_bytes(monkeypatch):
+def test_chunks_cover_all_images_and_hold_about_so_many_bytes():
     x, weight = torch.zeros(10, 8, 8, 2), torch.zeros(6, 2, 3, 3)
     each = 4 * 36 * 2 * 2 * 6  # bytes: four tiles of an image, the more of the two numbers of channels
-    monkeypatch.setattr(winograd, "CHUNK", 4 * each + 1)
-    assert [len(x[some]) for some in winograd.chunks(x, weight)] == [4, 4, 2]
+    assert [len(x[some]) for some in winograd.chunks(x, weight, 4 * each + 1)] == [4, 4, 2]
 
 
 def test_in_float32_the_error_is_about_twice_that_of_the_plain_convolution():
@@ -72,9 +72,11 @@ def test_in_float32_the_error_is_about_twice_that_of_the_plain_convolution():
 
 
 @pytest.mark.skipif(not blocked.available(torch.bfloat16), reason="this CPU has no bfloat16 that is fast")
-@pytest.mark.parametrize("chunk", [1, winograd.CHUNK])  # gradients of filters are added up over chunks
-def test_in_bfloat16_outputs_and_gradients_are_off_by_less_than_two_percent(monkeypatch, chunk):
-    monkeypatch.setattr(winograd, "CHUNK", chunk)
+@pytest.mark.parametrize(
+    "size", [1, winograd.BACKWARD_CHUNK]
+)  # filters' gradients are added up over chunks
+def test_in_bfloat16_outputs_and_gradients_are_off_by_less_than_two_percent(monkeypatch, size):
+    monkeypatch.setattr(winograd, "BACKWARD_CHUNK", size)
     plain, other = pair(128, 128, torch.float32, bias=True)
     x = images(32, 128, 8, 8, torch.float32)
     expected = plain(x)
