@@ -72,9 +72,7 @@ def test_in_float32_the_error_is_about_twice_that_of_the_plain_convolution():
 
 
 @pytest.mark.skipif(not blocked.available(torch.bfloat16), reason="this CPU has no bfloat16 that is fast")
-@pytest.mark.parametrize(
-    "size", [1, winograd.BACKWARD_CHUNK]
-)  # filters' gradients are added up over chunks
+@pytest.mark.parametrize("size", [1, winograd.BACKWARD_CHUNK])  # filters' gradients are added up over chunks
 def test_in_bfloat16_outputs_and_gradients_are_off_by_less_than_two_percent(monkeypatch, size):
     monkeypatch.setattr(winograd, "BACKWARD_CHUNK", size)
     plain, other = pair(128, 128, torch.float32, bias=True)
