@@ -43,6 +43,8 @@ try:
         say=lambda line: print(line, file=sys.stderr),
         given=" or ".join([*map(os.path.relpath, workflow.overwrite_configfiles), "--config"]),
     )
+    # On a cluster the number of threads is given, for this machine tells nothing of its nodes.
+    ON_CPU = STUDY.threads == "auto" and STUDY.preset != "gpu" and devices() == [CPU]
 except StudyError as error:
     sys.exit(f"error: {error}")
 
@@ -67,7 +69,7 @@ def threads():
     """CPU threads of a timed job: on a CPU it must have the machine for itself."""
     if STUDY.threads != "auto":
         return STUDY.threads
-    return whole_machine() if devices() == [CPU] and STUDY.preset != "gpu" else 4
+    return whole_machine() if ON_CPU else 4
 
 
 def whole_machine():

@@ -3,9 +3,13 @@
 from pydantic import BaseModel
 
 
+def digits(seconds: float) -> str:
+    """As many digits as people need: ``0.027``, ``4.2``."""
+    return f"{seconds:.1f}" if seconds >= 0.95 or not seconds else f"{seconds:.2g}"
+
+
 def in_words(seconds: float) -> str:
-    """Seconds for people: ``0.027 s``, ``4.2 s``."""
-    return f"{seconds:.1f} s" if seconds >= 0.95 or not seconds else f"{seconds:.2g} s"
+    return f"{digits(seconds)} s"
 
 
 class RunSeconds(BaseModel):

@@ -5,7 +5,7 @@ from math import isnan
 from trainkit import stats
 from trainkit.answers.comparisons import quoted, significant
 from trainkit.results import Results, Rows
-from trainkit.seconds import in_words
+from trainkit.seconds import digits, in_words
 from trainkit.stats import LEVEL
 from trainkit.tables import contest as tables
 
@@ -73,7 +73,7 @@ def steps_and_seconds(rows: Rows) -> str:
     low, high = (pick(rows, key=lambda row: row["seconds_used"]) for pick in (min, max))
     return (
         f"Each made {steps} steps, fitted to the budget by measured seconds a step; they took "
-        f"{in_words(low['seconds_used'])[:-2]} to {in_words(high['seconds_used'])} in the mean, "
+        f"{digits(low['seconds_used'])} to {in_words(high['seconds_used'])} in the mean, "
         f"{100 * low['used_over_budget']:.0f}% to {100 * high['used_over_budget']:.0f}% of the budget, and "
         f"{off} of {runs} runs {'is' if off == 1 else 'are'} more than 3% off it: where steps are alike, by "
         "the machine's changing speed, which changes no accuracy."

@@ -34,11 +34,7 @@ class Muon(torch.optim.Optimizer):
                 direction = p.grad.add(momentum, alpha=group["momentum"])
                 p.mul_(len(p) ** 0.5 / p.norm())
                 rows = direction.reshape(len(p), -1)
-                update, lr = orthogonal(rows, self.dtype).view(p.shape), group["lr"]
-                if isinstance(lr, Tensor):  # a factor from the GPU's memory
-                    p.sub_(update.mul_(lr))
-                else:
-                    p.add_(update, alpha=-lr)
+                p.sub_(orthogonal(rows, self.dtype).view(p.shape).mul_(group["lr"]))
 
 
 def orthogonal(matrix: Tensor, dtype: torch.dtype = torch.float32, steps: int = 3) -> Tensor:
