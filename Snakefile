@@ -61,8 +61,7 @@ onstart:
     if not hasattr(workflow.scheduler, "_lock"):
         sys.exit("error: this Snakemake is newer than any that was tried: install 9.27.1")
     workflow.scheduler._lock = threading.RLock()
-    if any(job.rule.name == "study_report" for job in workflow.dag.jobs):
-        write_json(Path("results", STUDY.study, "rules.json"), rule_graph(workflow.dag))
+    write_json(Path("results", STUDY.study, CALL), this_call(workflow.dag))
     if STUDY.warm_start and workflow.local_exec and not workflow.deployment_settings.deployment_method:
         shell.prefix(warm.shell_prefix())
 

@@ -59,7 +59,8 @@ def answers(page: Page) -> str:
     marks = {"H2": "## ", "H3": "### ", "H4": "#### ", "LI": "- "}
     lines = [
         "# What the report says",
-        "The answers of the study whose pictures are here, word by word (`make pictures`).",
+        "The answers of the study whose pictures are here, in the report's words, without its tables and "
+        "figures (`make pictures`).",
     ]
     said: list[tuple[str, str, str]] = []
     for tag, point, text in reversed(parts):

@@ -21,7 +21,7 @@ os.environ.setdefault("KINETO_LOG_LEVEL", "99")
 
 import warm
 from trainkit import models
-from trainkit.config import load_study
+from trainkit.config import as_options, load_study
 from trainkit.digest import code_digest, digest_of, run_digest
 from trainkit.errors import StudyError
 from trainkit.files import read_json, sha256_of_file, write_json
@@ -29,6 +29,7 @@ from trainkit.layers import read_yaml
 from trainkit.lease import CPU, devices, share
 from trainkit.record import identity, read_record
 from trainkit.spec import IN_ALL, FeatureSpec
+from trainkit.watching import CALL
 
 if workflow.resource_settings.cores == 0:
     sys.exit("error: --cores 0: no job could ever run; say --cores all")
@@ -177,8 +178,8 @@ def why_missing():
 
 
 def spec_json(experiment):
-    """A run's spec as its program takes it. Seeds are left out: each run is told its own."""
-    return SPECS[experiment].model_dump_json(exclude={"seeds"})
+    """A run's spec as its program takes it."""
+    return SPECS[experiment].model_dump_json()
 
 
 def declared(*tasks):
@@ -348,6 +349,17 @@ def verified_originals(wildcards):
     return [sha256_of_file(finished_record(name, seed)) for name, seed in to_verify()]
 
 
+def this_call(dag):
+    """What a call was given and makes: for the report, and for who watches."""
+    return {"options": options_to_repeat(), "runs": planned_runs(dag), "graph": rule_graph(dag)}
+
+
+def options_to_repeat():
+    """The options of a command that makes the study again."""
+    files = [os.path.relpath(path) for path in workflow.overwrite_configfiles]
+    return as_options(STUDY, files, dict(workflow.config_settings.config))
+
+
 def rule_graph(dag):
     """How many jobs each rule has, and which rules it needs."""
     jobs, needs = {}, {}
@@ -355,3 +367,13 @@ def rule_graph(dag):
         jobs[job.rule.name] = jobs.get(job.rule.name, 0) + 1
         needs.setdefault(job.rule.name, set()).update(other.rule.name for other in dag.job_dependencies(job))
     return {"jobs": jobs, "needs": {rule: sorted(others) for rule, others in sorted(needs.items())}}
+
+
+def planned_runs(dag):
+    """The folder of every run that a call makes or needs, below the study's, and whether it is to be made."""
+    study = Path("results", STUDY.study)
+    return {
+        str(Path(job.output.record).parent.relative_to(study)): dag.needrun(job)
+        for job in dag.jobs
+        if "record" in job.output.keys()
+    }

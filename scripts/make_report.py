@@ -20,6 +20,7 @@ from trainkit.files import read_json, write_text
 from trainkit.outputs import templates
 from trainkit.results import MissingRunsError, Results, Rows, percent
 from trainkit.seconds import in_words
+from trainkit.watching import CALL
 
 WAITS = Markup('<p class="warning">This waits for <a href="#missing">runs that are missing</a>.</p>')
 MEDIA = {".svg": "image/svg+xml", ".png": "image/png"}
@@ -104,7 +105,7 @@ def render(
     }
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     known = {name: there(make, results) for name, make in FROM_RESULTS.items()}
-    speedrun = optional_rows(shown.get("speedrun.csv"))
+    speedrun, call = optional_rows(shown.get("speedrun.csv")), read_json(study / CALL)
     return environment.get_template("report.html.j2").render(
         known,
         contest_answer=there(answers.contest.equal_time, known["contest"]),
@@ -112,7 +113,7 @@ def render(
         **equal_cost(there, known, optional_rows(shown.get("task3_inference.csv"))),
         study=study.name,
         preset=preset,
-        config=f"preset={preset}" + (f" study={study.name}" if study.name != preset else ""),
+        options=call["options"],
         left_out=left_out,
         missing=missing,
         run=next(iter(results.runs.values()))[0],
@@ -124,7 +125,7 @@ def render(
         speedrun=speedrun,
         speedrun_means=tables.speedrun.means(speedrun),
         ablation=optional_rows(shown.get("speedrun_ablation.csv")),
-        rule_graph=drawn_rules(study / "rules.json"),
+        rule_graph=drawn_rules(call["graph"]),
         chart_library=charts.library(),
         table_library=table_library(),
     )
@@ -199,12 +200,10 @@ def seconds(value: float) -> str:
     return f"{minutes} min {rest} s"
 
 
-def drawn_rules(path: Path) -> str | None:
-    """The rules as Snakemake had them when it last began, drawn; none for a report made without it."""
-    if not path.exists():
-        return None
+def drawn_rules(graph: dict[str, Any]) -> str:
+    """The rules as Snakemake had them when it began, drawn."""
     drawing = io.BytesIO()
-    rule_graph.draw(**read_json(path)).savefig(drawing, format="svg", metadata={"Date": None})
+    rule_graph.draw(**graph).savefig(drawing, format="svg", metadata={"Date": None})
     return data_uri(drawing.getvalue(), MEDIA[".svg"])
 
 

@@ -159,7 +159,7 @@ def length(run: runs.Run, spec: RunSpec, calibration: Path | None) -> tuple[int 
 
 def key_of(spec: RunSpec, seed: int, *others: object) -> str:
     """The digest of all that determines a run: two runs with one key go through the same states."""
-    determining = spec.model_dump(mode="json", exclude={"seeds", "title"})
+    determining = spec.model_dump(mode="json", exclude={"title"})
     return digest.digest_of([determining, seed, *others, package_versions()])
 
 

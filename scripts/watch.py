@@ -8,10 +8,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from trainkit.errors import StudyError, run_program
-from trainkit.layers import read_yaml
-from trainkit.watching import Running, Watch, configuration, estimate, newest, sparkline
+from trainkit.watching import Running, Watch, estimate, newest, sparkline
 
-ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 2
 # Of terminals (ECMA-48): from the upper left corner on, to the end of the line, below it; the cursor.
 HOME, REST_OF_LINE, BELOW, CLEAR = "\x1b[H", "\x1b[K", "\x1b[J", "\x1b[2J"
@@ -21,18 +19,12 @@ HIDE, SHOW = "\x1b[?25l", "\x1b[?25h"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("study", nargs="?", type=Path, help="its folder (default: the newest in results/)")
-    parser.add_argument("--preset", help="the study's preset, where its folder has another name")
-    parser.add_argument("--configfile", type=Path, help="the one that snakemake was given")
     args = parser.parse_args()
     sys.stdout.reconfigure(errors="replace")  # a terminal without UTF-8 has no bars
     folder = args.study or newest(Path("results"))
     if not folder.is_dir():
         raise StudyError(f"{folder}: no such folder; expected a study's, such as results/cpu")
-    overrides = read_yaml(args.configfile, str(args.configfile)) if args.configfile else {}
-    overrides |= {"preset": args.preset} if args.preset else {}
-    given = [str(args.configfile)] if args.configfile else []
-    given += ["--preset"] if args.preset else []
-    watch = Watch(folder, configuration(ROOT, folder, overrides, " or ".join(given)))
+    watch = Watch(folder)
     if not sys.stdout.isatty():
         print("\n".join(lines(watch, 200)))
         return
@@ -47,34 +39,29 @@ def main() -> None:
 
 
 def look(watch: Watch) -> None:
-    """Show the study again and again, until all its runs are there."""
+    """Show the study again and again, until all that the last call of Snakemake makes is there."""
     while True:
         size = shutil.get_terminal_size()
         shown = [line[: size.columns - 1] + REST_OF_LINE for line in lines(watch, size.columns)]
         sys.stdout.write(HOME + "\n".join(shown[: size.lines - 2]) + BELOW)
         sys.stdout.flush()
-        finished, running = watch.finished(), watch.running()
-        alive = any(each.alive for each in running)
-        if watch.study and not alive and not set(watch.planned(finished, running)) - finished.keys():
+        alive = any(each.alive for each in watch.running())
+        if (plan := watch.plan()[0]) and not alive and not plan.keys() - watch.finished().keys():
             return
         time.sleep(SECONDS)
 
 
 def lines(watch: Watch, width: int) -> list[str]:
     """The study as it is now."""
-    finished, running = watch.finished(), watch.running()
-    planned = watch.planned(finished, running)
-    done = sum(run in finished for run in planned)
+    plan, finished, running = watch.plan()[0], watch.finished(), watch.running()
     under_way = {each.run for each in running if each.alive}
-    remaining = [run for run in planned if run not in finished and run not in under_way]
-    of = f" of {len(planned)}" if watch.study else ""
-    text = [f"{watch.folder}: {done}{of} trainings finished, {len(under_way)} running"]
-    if watch.study:
+    remaining = [run for run in plan if run not in finished and run not in under_way]
+    of = f" of {len(plan.keys() | under_way)}" if plan else ""
+    text = [f"{watch.folder}: {len(finished)}{of} trainings finished, {len(under_way)} running"]
+    if plan:
         text[0] += f", {len(remaining)} remaining"
-    else:
-        text.append("how many there will be is not known: name the preset, make watch ARGS=--preset=smoke")
     likely = estimate(remaining, finished, running)
-    if likely and watch.study and (remaining or running):
+    if likely and plan and (remaining or running):
         end, left = clock(likely.seconds), duration(likely.seconds)
         text.append(f"estimated end of the trainings: {end}, in about {left} ({likely.basis})")
     elif remaining:
@@ -85,7 +72,7 @@ def lines(watch: Watch, width: int) -> list[str]:
 
 
 def of_run(each: Running, width: int) -> list[str]:
-    name, seed = each.run
+    kind, name, seed = each.run
     facts = [f"epoch {each.epoch:.1f} of at most {each.epochs:.4g}"]
     if each.loss is not None:
         facts += [f"loss {each.loss:.3f}", f"validation {100 * each.accuracies[-1]:.2f}%"]
@@ -95,7 +82,8 @@ def of_run(each: Running, width: int) -> list[str]:
         facts.append(f"NO NEWS for {duration(each.silent)}: it was stopped, or takes very long steps")
     curve = sparkline(each.accuracies, max(8, width - 26))
     spread = f" {100 * min(each.accuracies):.1f} to {100 * max(each.accuracies):.1f}%" if curve else ""
-    return [f"{name} seed {seed}", "  " + ", ".join(facts), *([f"  {curve}{spread}"] if curve else [])]
+    again = " once more" if kind == "verify" else ""
+    return [f"{name} seed {seed}{again}", "  " + ", ".join(facts), *([f"  {curve}{spread}"] if curve else [])]
 
 
 def duration(seconds: float) -> str:

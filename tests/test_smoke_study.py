@@ -73,6 +73,12 @@ def test_every_run_leaves_a_whole_record_and_history(smoke: Project):
         assert (path.parent / "model.safetensors").stat().st_size > 1000
 
 
+def test_who_watches_knows_the_runs_of_the_call(smoke: Project):
+    command = [sys.executable, "scripts/watch.py", "results/smoke"]
+    done = subprocess.run(command, cwd=smoke.folder, capture_output=True, text=True)
+    assert "54 of 54 trainings finished, 0 running, 0 remaining" in done.stdout, done.stderr
+
+
 def test_tables_are_means_of_the_records(smoke: Project):
     name = "cifar10-fast-linear"
     records = [json.loads(p.read_text()) for p in smoke.results.glob(f"runs/{name}/seed-*/record.json")]
@@ -307,12 +313,14 @@ def test_a_report_of_the_finished_runs_says_what_is_missing_and_why(editable: Pr
     shutil.rmtree(logs / "cifar10-shallow")
     record = json.loads((runs / "cifar10-resnet/seed-0/record.json").read_text())
     (runs / "cifar10-resnet/seed-0/record.json").write_text(json.dumps(record | {"code_digest": "another"}))
-    option = ("--config", "finished_only=true")
+    (editable.folder / "own.yaml").write_text("verify_runs: 2\n")
+    option = ("--configfile", "own.yaml", "--config", "finished_only=true")
     trains = {"mnist_convnet", "cifar10_shallow", "cifar10_resnet", "cifar10_equal_cost"}
     assert not trains & editable.planned(*option).keys()
     editable.snakemake(*option)
     page = (editable.results / "report.html").read_text()
     assert "of 54 runs 4 are" in page
+    assert 'ARGS="--configfile own.yaml --config preset=smoke"' in page  # how to make the whole of it
     for run, why in {
         "mnist-convnet/seed-0": "error: out of memory: 3 bytes needed",
         "cifar10-shallow/seed-0": "not begun",

@@ -144,7 +144,7 @@ CAPTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     ),
     "task2.2_accuracy_against_seconds": (
         "Validation accuracy against seconds of training, a panel a budget: mean over seeds, with a band "
-        "from the lowest to the highest; dashed with Lookahead, dotted averaged.",
+        "from the lowest to the highest; dashed with Lookahead, dotted an average of the weights, if any.",
         contest.soonest,
     ),
     "task2.2_schedules": (

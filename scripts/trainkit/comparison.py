@@ -56,13 +56,6 @@ def machine_changes(one: RunRecord, other: RunRecord) -> list[Change]:
     return changes(*({key: getattr(record, key) for key in MACHINE} for record in (one, other)))
 
 
-def spec_changes(one: RunRecord, other: RunRecord) -> list[Change]:
-    """What of the specs differs; which other seeds there are does not count."""
-    return changes(
-        *({key: value for key, value in record.spec.items() if key != "seeds"} for record in (one, other))
-    )
-
-
 def first_difference(original: Path, again: Path) -> int | None:
     """The first epoch whose numbers differ, seconds apart; None where none does.
 
@@ -226,7 +219,7 @@ def _row(a: Side, b: Side, name: str) -> Row:
         stats.paired_difference(b.by_seed(name, "judged_accuracy"), a.by_seed(name, "judged_accuracy")),
         *(stats.seconds_interval(list(part.values())) for part in seconds),
         _ratio(*seconds),
-        spec_changes(one, other),
+        changes(one.spec, other.spec),
         _flags(a, b, name),
         sum(_identical(a, b, name, seed) for seed in shared),
     )
@@ -274,7 +267,7 @@ def _flags(a: Side, b: Side, name: str) -> list[str]:
 def _identical(a: Side, b: Side, name: str, seed: int) -> bool:
     """Whether two runs have the same spec, numbers and history, to the last digit; seconds apart."""
     one, other = a.runs[name][seed], b.runs[name][seed]
-    if spec_changes(one, other) or any(getattr(one, key) != getattr(other, key) for key in MEASURED):
+    if changes(one.spec, other.spec) or any(getattr(one, key) != getattr(other, key) for key in MEASURED):
         return False
     try:
         return first_difference(a.paths[name, seed], b.paths[name, seed]) is None

@@ -1,5 +1,6 @@
 """The study's configuration: config.yaml, a preset over it, the command line over both."""
 
+import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
@@ -10,7 +11,7 @@ from trainkit import lease
 from trainkit.contestants import Contest, adjusted_in_vain, contestants, refuse_idle_nulls
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
-from trainkit.layers import Layers, at, merge, numbers, origin_of, read_yaml, suggest
+from trainkit.layers import Layers, at, in_yaml, merge, numbers, origin_of, read_yaml, suggest
 from trainkit.spec import (
     AT,
     NAME,
@@ -22,6 +23,7 @@ from trainkit.spec import (
     Seeds,
     Split,
     Strict,
+    Training,
     Workload,
 )
 
@@ -102,7 +104,8 @@ class Study(Strict):
         "data", pattern=r"^[A-Za-z0-9._/][A-Za-z0-9._/-]*$", description="verified data, shared by studies"
     )
     threads: Literal["auto"] | Annotated[int, Field(ge=1, le=1024)] = Field(
-        "auto", description="CPU threads of a training job; auto: 4 with the preset gpu, else all"
+        "auto",
+        description="CPU threads of a training job; auto: 4 on a GPU or a cluster's preset gpu, else all",
     )
     deterministic: bool = False
     finished_only: bool = Field(False, description="report on the runs that are there, and begin no others")
@@ -214,6 +217,13 @@ class Study(Strict):
                     f"experiments.{name}.recipe.budget: is missing, and the contest is one of equal time; "
                     "add it, or give the experiment another task"
                 )
+        made_anew = self.contest.trials or any(self.contest.budgets.values())
+        for name in self.of_task("2.2"):
+            if made_anew and not self.experiments[name].recipe.budget.epochs:
+                raise ValueError(
+                    f"experiments.{name}.recipe.budget.epochs: is missing, and the contest's trials and "
+                    "further budgets are parts and multiples of it; add it"
+                )
         for name in self.of_task("2.3-budgets"):
             control = f"{self.experiments[name].recipe.budget.reference}{AT}{name.partition(AT)[2]}"
             if control not in self.experiments:
@@ -221,13 +231,14 @@ class Study(Strict):
                     f"experiments.{control}: is left out, and {name} is held against it; leave that out, "
                     "too, or neither"
                 )
-        if self.contest.trials:
-            trials = set(self.contest.trials.seeds)
-            for name in self.of_task("2.2", "2.3-budgets"):
-                if shared := trials & set(self.experiments[name].seeds):
+        for name in self.of_task("2.2", "2.3-budgets"):
+            for trial in self.trials_of(name):
+                seeds = self.experiments[trial].seeds
+                if shared := set(seeds) & set(self.experiments[name].seeds):
+                    made = self.contest.trials and seeds == self.contest.trials.seeds
                     raise ValueError(
-                        f"contest.trials.seeds: {min(shared)} is a seed of {name} too; "
-                        "what is tuned on a seed must not be judged on it, take others"
+                        f"{'contest.trials' if made else f'experiments.{trial}'}.seeds: {min(shared)} is a "
+                        f"seed of {name} too; what is tuned on a seed must not be judged on it, take others"
                     )
         return self
 
@@ -265,7 +276,7 @@ class Study(Strict):
             epochs = float(self.experiments[recipe.budget.reference].recipe.epochs or 0)
             recipe = recipe.model_copy(update={"budget": Budget(**dict(recipe.budget) | {"epochs": epochs})})
         return RunSpec(
-            **{key: getattr(experiment, key) for key in Experiment.model_fields if key != "recipe"},
+            **{key: getattr(experiment, key) for key in Training.model_fields if key != "recipe"},
             recipe=recipe,
             name=name,
             split=self.datasets[experiment.dataset].split.of(recipe),
@@ -344,6 +355,20 @@ def load_study(
         raise StudyError(_explain(error, layers)) from error
     study._left_out = sorted(left_out)
     return study
+
+
+def as_options(study: Study, files: list[str], given: dict[str, Any]) -> str:
+    """The options of a command that runs a study again: its files, and what the command line gave.
+
+    What limited the one call to runs that were there is left out.
+    """
+    chosen = {"preset": study.preset, "study": study.study}
+    if study.study == study.preset:
+        del chosen["study"]
+    others = {key: value for key, value in given.items() if key not in ("preset", "study", "finished_only")}
+    words = ["--configfile", *files] if files else []
+    words += ["--config", *(f"{key}={in_yaml(value)}" for key, value in (chosen | others).items())]
+    return shlex.join(words)
 
 
 def _read_layers(

@@ -16,7 +16,7 @@ from trainkit.augment import PLAIN_VIEW, TEST_TIME_VIEWS, Pipeline, Views, mirro
 from trainkit.checkpoint import Checkpoints, State
 from trainkit.datasets import Images, Splits
 from trainkit.device import Clock, Numerics, autocast, without_search
-from trainkit.errors import StudyError, first_line
+from trainkit.errors import CudaGraphError, StudyError, first_line
 from trainkit.interrupts import Interrupted, Interrupts
 from trainkit.optim import schedules
 from trainkit.progress import Progress
@@ -209,6 +209,12 @@ class Trainer:
             for pixels in (*dict.fromkeys(sizes), None):
                 self.pixels = pixels
                 self.recorded[pixels] = self._recorder.record(self._update, batch)
+            try:  # beside the memory that recorded steps keep for themselves
+                self.evaluate(self.splits.val.take(slice(max(EVAL_BATCH, self.batch_size))))
+            except torch.OutOfMemoryError as error:
+                raise CudaGraphError(
+                    "a step recorded as a CUDA graph leaves too little memory for an evaluation"
+                ) from error
         with torch.no_grad():
             for value, first_value in zip(learnt, before, strict=True):
                 value.copy_(first_value)

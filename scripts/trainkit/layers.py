@@ -54,6 +54,12 @@ def read_yaml(path: Path, shown: str) -> dict[str, Any]:
     return content
 
 
+def in_yaml(value: Any) -> str:
+    """A value in YAML, on one line."""
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
+    return text.removesuffix("\n").removesuffix("\n...")
+
+
 def merge(base: Any, over: Any) -> Any:
     """Lay ``over`` on ``base``, table by table.
 
@@ -105,6 +111,6 @@ def origin_of(path: list, layers: Layers) -> str:
 def suggest(word: str, known: Any, also: bool = True) -> str:
     """``; did you mean ...?`` or, ``also``, what there is, when nothing is near."""
     words = [str(each) for each in known]
-    near = difflib.get_close_matches(word, words, n=1)
+    near = difflib.get_close_matches(str(word), words, n=1)  # YAML reads 2 as a number
     rest = f"; known: {', '.join(words)}" if also else ""
     return f"; did you mean {near[0]!r}?" if near else rest

@@ -1,7 +1,8 @@
 """One device, one timed run: leases by file locks, which the kernel frees when their holder dies.
 
 A workflow's own resources cannot see another workflow; these locks are shared by all processes of
-the machine. Within a Slurm job they are the job's own, for Slurm has already given it its share.
+the machine, of all its users: they lie in /tmp, or where ``STUDY_LOCKS`` says. Within a Slurm job they
+are the job's own, for Slurm has already given it its share.
 """
 
 import contextlib
@@ -9,7 +10,6 @@ import fcntl
 import os
 import platform
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +20,7 @@ from trainkit.errors import StudyError
 from trainkit.files import remove_leftovers, unwritable
 
 HELD = "STUDY_DEVICE"  # set for the children of the process that holds a lease
+LOCKS = "STUDY_LOCKS"  # the folder of the locks' folder, where it is not /tmp
 SECONDS_BETWEEN_TRIES, SECONDS_BETWEEN_LINES = 0.2, 30
 CPU = "cpu"
 HIDDEN = ("", "-1", "NoDevFiles")  # first in CUDA_VISIBLE_DEVICES: no GPU; Slurm says the last
@@ -35,7 +36,7 @@ class Lease:
 
     def __init__(self) -> None:
         self.device: str | None = None
-        self.waited = 0.0  # seconds
+        self.waited = 0.0  # seconds, for another process's folder too
         self._lock: IO[str] | None = None
 
     def hold(self, say: Callable[[str], None]) -> str:
@@ -157,15 +158,16 @@ def text(value: str | bytes) -> str:
 def folder() -> Path:
     """Where the machine's locks lie: all of its users must be able to take them."""
     job = os.environ.get("SLURM_JOB_ID")
-    path = Path(tempfile.gettempdir()) / f"study-devices{f'-{job}' if job else ''}"
+    # Not TMPDIR, which may be each user's own.
+    path = Path(os.environ.get(LOCKS) or "/tmp") / f"study-devices{f'-{job}' if job else ''}"
     try:
         path.mkdir(mode=0o777, exist_ok=True)
         if path.stat().st_uid == os.getuid():
             path.chmod(0o777 | stat.S_ISVTX)
     except OSError as error:
         raise StudyError(
-            f"{path}: cannot hold the locks of devices ({error.strerror}); set TMPDIR to a folder "
-            "that can be written"
+            f"{path}: cannot hold the locks of devices ({error.strerror}); set {LOCKS} to a folder "
+            "that all users of the machine can write in"
         ) from error
     return path
 
@@ -183,7 +185,7 @@ def try_lock(path: Path) -> IO[str] | None:
         stream = os.fdopen(number, "r+")
     except OSError as error:
         raise StudyError(
-            f"{path}: cannot be locked ({error.strerror}); remove it, or set TMPDIR to another folder"
+            f"{path}: cannot be locked ({error.strerror}); remove it, or set {LOCKS} to another folder"
         ) from error
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -194,7 +196,7 @@ def try_lock(path: Path) -> IO[str] | None:
         stream.close()
         raise NoLocksError(
             f"{path}: its file system knows no locks ({error.strerror}); "
-            "set TMPDIR to a folder on a local disk"
+            f"set {LOCKS} to a folder on a local disk"
         ) from error
     if not ours:  # another one's, or removed by its last holder meanwhile: the next one locks a new file
         stream.close()
@@ -211,13 +213,14 @@ def alone_in(folder: Path, say: Callable[[str], None]) -> Iterator[None]:
         path.touch()
     except OSError as error:
         raise unwritable(folder, error) from error
-    waiting, lock = False, None
+    began, waiting, lock = time.monotonic(), False, None
     try:
         while not (lock := try_lock(path)):
             if not waiting:
                 say(f"waiting for another process that trains into {folder}")
             waiting = True
             time.sleep(SECONDS_BETWEEN_TRIES)
+        LEASE.waited += time.monotonic() - began
     except NoLocksError:
         say(f"warning: the file system of {folder} knows no locks; let no two calls train into it at once")
     try:

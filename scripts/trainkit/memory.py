@@ -78,8 +78,8 @@ def reset_peak(device: torch.device) -> None:
 def free_bytes(device: torch.device) -> int:
     """Memory that this process can still take on its device."""
     if device.type == "cuda":
-        reserved = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
-        return torch.cuda.mem_get_info(device)[0] + reserved
+        torch.cuda.empty_cache()  # what is reserved may belong to recorded steps, which keep it
+        return torch.cuda.mem_get_info(device)[0]
     available = psutil.virtual_memory().available
     limit = limits()["memory_mb_by_cgroup"]
     return available if limit is None else min(available, limit * 2**20 - psutil.Process().memory_info().rss)

@@ -79,8 +79,7 @@ class RunRecord(BaseModel):
 
 
 def identity(spec: dict[str, Any], code: str, data_sha256: dict[str, str]) -> dict[str, str]:
-    """What a run of ``spec`` (as JSON) must have been made of. Which seeds there are does not count."""
-    spec = {key: value for key, value in spec.items() if key != "seeds"}
+    """What a run of ``spec`` (as JSON) must have been made of."""
     return {"spec": digest_of(spec), "code": code, "data": digest_of(data_sha256)}
 
 

@@ -418,19 +418,24 @@ def check_stages(model: Model | None, side: int) -> None:
         )
 
 
-class Experiment(Strict):
-    """One experiment: what is trained on what, and how."""
+class Training(Strict):
+    """What is trained on what, and how."""
 
     task: Task
     title: str = Field(min_length=1, max_length=120)
     dataset: Literal["mnist", "cifar10"]
     model: Model
     recipe: Recipe
-    seeds: Seeds
 
     @model_validator(mode="after")
     def _fits_the_dataset(self) -> Self:
         augment = self.recipe.augment
+        asked = self.dataset if self.task == "extra" else "mnist" if self.task.startswith("1.") else "cifar10"
+        if self.dataset != asked:
+            raise ValueError(
+                f"task: {self.task} compares networks on {asked}, and this one is on {self.dataset}; take "
+                "another task, or extra"
+            )
         if self.dataset == "mnist" and augment.flip:
             raise ValueError("recipe.augment.flip: a mirrored digit is another sign; remove it for mnist")
         if self.dataset == "mnist" and self.recipe.test_time_augmentation:
@@ -454,6 +459,12 @@ class Experiment(Strict):
         return isinstance(self.model, EfficientNetLite0) and self.model.train == "head"
 
 
+class Experiment(Training):
+    """One experiment of the configuration: a training from each of its seeds."""
+
+    seeds: Seeds
+
+
 class Split(Strict):
     """How a dataset's images are divided, and whether only a slice of them is used."""
 
@@ -470,13 +481,12 @@ class Split(Strict):
         return min(self.train_limit or TRAIN_IMAGES[dataset], TRAIN_IMAGES[dataset]) - self.validation
 
 
-class RunSpec(Experiment):
+class RunSpec(Training):
     """All that determines a run but its seed and the machine; `train.py` receives it as JSON."""
 
     name: str
     split: Split
     deterministic: bool
-    seeds: list[int] = Field([], description="the experiment's; a run is told its own apart")
     tuned_by: list[str] = Field([], description="trials of which the best one's learning rate is taken")
 
     @property

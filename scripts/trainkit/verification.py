@@ -37,7 +37,7 @@ def verdict(
 ) -> str:
     if same_bits:
         return "reproduces bit for bit"
-    if one.steps != other.steps:
+    if one.steps != other.steps and one.budget_seconds is not None:
         return f"not comparable: {other.steps} steps in place of {one.steps}, for the calibration is another"
     if same_machine(one, other) and one.deterministic:
         where = "its weights" if epoch is None else f"epoch {epoch}"

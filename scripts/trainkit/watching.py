@@ -6,16 +6,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from trainkit.config import PRESETS, Study, load_study
 from trainkit.errors import StudyError
 from trainkit.files import read_json
 from trainkit.progress import FILE
-from trainkit.record import RunRecord, identity, read_record
-from trainkit.spec import IN_ALL
+from trainkit.record import read_record
 
+CALL = "call.json"  # of the last call of Snakemake: what it was given, and what it makes
 SILENT = 120  # seconds without news after which a run is said to be silent
 BARS = "▁▂▃▄▅▆▇█"
-Run = tuple[str, int]  # an experiment and a seed
+Run = tuple[str, str, int]  # in "runs" or "verify", an experiment, and a seed
 
 
 @dataclass
@@ -50,17 +49,32 @@ class Watch:
     """Looks at one study again and again; finished records are read once."""
 
     folder: Path
-    study: Study | None
-    records: dict[Path, RunRecord] = field(default_factory=dict)
+    seconds: dict[tuple[Path, int], float] = field(default_factory=dict)  # by record and time of writing
+
+    def plan(self) -> tuple[dict[Run, bool], int]:
+        """The runs of the last call, whether each was to be made then, and when that was (ns since 1970)."""
+        path = self.folder / CALL
+        with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
+            runs = read_json(path)["runs"]
+            return {_run(Path(run)): todo for run, todo in runs.items()}, path.stat().st_mtime_ns
+        return {}, 0
 
     def finished(self) -> dict[Run, float]:
-        """Seconds of the whole process of each finished run. An unreadable record is none."""
-        paths = set(self.folder.glob("runs/*/seed-*/record.json"))
-        self.records = {path: record for path, record in self.records.items() if path in paths}
-        for path in paths - self.records.keys():
-            with contextlib.suppress(StudyError):
-                self.records[path] = read_record(path)
-        return {(r.experiment, r.seed): r.seconds.total for r in self.records.values()}
+        """Seconds of the whole process of each finished run. An unreadable record is none.
+
+        A record that the last call is to make anew is none either, until it has done so.
+        """
+        plan, since = self.plan()
+        found = {}
+        for path in sorted(self.folder.glob("*/*/seed-*/record.json")):
+            with contextlib.suppress(OSError, ValueError, StudyError):
+                run, written = _run(path.parent.relative_to(self.folder)), path.stat().st_mtime_ns
+                if (plan and run not in plan) or (plan.get(run) and written < since):
+                    continue
+                if (path, written) not in self.seconds:
+                    self.seconds[path, written] = read_record(path).seconds.total
+                found[run] = self.seconds[path, written]
+        return found
 
     def running(self) -> list[Running]:
         """The trainings that have left a file, those that were killed too."""
@@ -68,27 +82,21 @@ class Watch:
         for path in sorted(self.folder.glob(f"*/*/seed-*/{FILE}")):
             # Gone or of another version meanwhile: not a run to show.
             with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
-                found.append(_running(path, read_json(path)))
+                run = _run(path.parent.relative_to(self.folder))
+                found.append(_running(run, read_json(path)))
         return found
 
-    def planned(self, finished: dict[Run, float], running: list[Running]) -> list[Run]:
-        """Every run of the study: what `snakemake` makes, and what else has begun."""
-        begun = [*finished, *(each.run for each in running)]
-        names = {name for name, _ in begun}
-        declared = [
-            (name, seed)
-            for name, experiment in (self.study.experiments if self.study else {}).items()
-            if experiment.task in IN_ALL or name in names
-            for seed in experiment.seeds
-        ]
-        return list(dict.fromkeys([*declared, *begun]))
+
+def _run(folder: Path) -> Run:
+    """The run of a folder such as ``runs/mnist-convnet/seed-0``."""
+    kind, experiment, seed = folder.parts
+    return kind, experiment, int(seed.removeprefix("seed-"))
 
 
-def _running(path: Path, content: dict[str, Any]) -> Running:
+def _running(run: Run, content: dict[str, Any]) -> Running:
     history = content["history"]
-    where = path.parent
     return Running(
-        run=(where.parent.name, int(where.name.removeprefix("seed-"))),
+        run=run,
         epoch=content["step"] / content["steps"] * content["epochs"],
         epochs=float(content["epochs"]),
         loss=history[-1]["train_loss"] if history else None,
@@ -110,14 +118,14 @@ def estimate(remaining: list[Run], finished: dict[Run, float], running: list[Run
     if remaining and not finished:
         return None
     by_experiment: dict[str, list[float]] = {}
-    for (name, _), seconds in finished.items():
+    for (_, name, _), seconds in finished.items():
         by_experiment.setdefault(name, []).append(seconds)
     mean = sum(finished.values()) / max(1, len(finished))
     likely = [
         sum(by_experiment[name]) / len(by_experiment[name]) if name in by_experiment else mean
-        for name, _ in remaining
+        for _, name, _ in remaining
     ]
-    guessed = sum(name not in by_experiment for name, _ in remaining)
+    guessed = sum(name not in by_experiment for _, name, _ in remaining)
     basis = f"from {len(finished)} finished runs"
     if guessed:
         basis += f"; {guessed} of {len(remaining)} are of experiments without one, taken as average"
@@ -131,9 +139,6 @@ def sparkline(values: list[float], width: int = 24) -> str:
         return ""
     low, span = min(shown), max(shown) - min(shown)
     return "".join(BARS[round((value - low) / span * (len(BARS) - 1)) if span else 0] for value in shown)
-
-
-# -- Which study ---------------------------------------------------------------------------
 
 
 def newest(results: Path) -> Path:
@@ -150,35 +155,3 @@ def _last_written(study: Path) -> float:
         with contextlib.suppress(OSError):  # it may go at any time
             times.append(path.stat().st_mtime)
     return max(times, default=0.0)
-
-
-def configuration(
-    root: Path, folder: Path, overrides: dict[str, Any], given: str = "--config"
-) -> Study | None:
-    """The configuration that a study was most likely started with.
-
-    That of the preset named, or of the folder's name, or else the one whose specs most of the
-    finished records have; None where none has. ``given`` says where the overrides come from.
-    """
-    name = {"study": folder.name}
-    if "preset" in overrides or folder.name in PRESETS:
-        return load_study(root, {"preset": folder.name, **name, **overrides}, given=given)
-    records = _records(folder)
-    candidates = [
-        load_study(root, {**overrides, **name, "preset": preset}, given=given) for preset in PRESETS
-    ]
-    best = max(candidates, key=lambda study: _fits(study, records))
-    return best if _fits(best, records) else None
-
-
-def _records(folder: Path) -> list[RunRecord]:
-    watch = Watch(folder, None)
-    watch.finished()
-    return list(watch.records.values())
-
-
-def _fits(study: Study, records: list[RunRecord]) -> int:
-    """How many records are of the specs that a configuration has."""
-    specs = {name: study.run_spec(name).model_dump(mode="json") for name in study.experiments}
-    digests = {name: identity(spec, "", {})["spec"] for name, spec in specs.items()}
-    return sum(record.identity()["spec"] == digests.get(record.experiment) for record in records)

@@ -8,7 +8,7 @@ import yaml
 
 import write_schema
 from trainkit import lease
-from trainkit.config import PRESETS, Study, load_study
+from trainkit.config import PRESETS, Study, as_options, load_study
 from trainkit.errors import StudyError
 from trainkit.layers import merge
 from trainkit.spec import RunSpec
@@ -21,7 +21,7 @@ def study(request, root) -> Study:
 
 
 def flat(spec: RunSpec) -> dict[str, object]:
-    """A spec's dump as dotted keys, without its name, title, task and seeds."""
+    """A spec's dump as dotted keys, without its name, title and task."""
 
     def walk(prefix: str, value: object):
         if isinstance(value, dict):
@@ -30,7 +30,7 @@ def flat(spec: RunSpec) -> dict[str, object]:
         else:
             yield prefix.rstrip("."), value
 
-    return dict(walk("", spec.model_dump(mode="json", exclude={"name", "title", "task", "seeds"})))
+    return dict(walk("", spec.model_dump(mode="json", exclude={"name", "title", "task"})))
 
 
 def differences(study: Study, a: str, b: str) -> set[str]:
@@ -275,7 +275,7 @@ def test_no_two_experiments_of_a_task_are_the_same(study):
     specs: dict[tuple, str] = {}
     for name in study.experiments:
         spec = study.run_spec(name)
-        meaning = spec.model_dump_json(exclude={"name", "title", "seeds", "tuned_by"})
+        meaning = spec.model_dump_json(exclude={"name", "title", "tuned_by"})
         assert (twin := specs.setdefault((spec.task, meaning), name)) == name, f"{name} is {twin}"
 
 
@@ -386,3 +386,11 @@ def test_half_the_epochs_are_half_and_its_schedule_is_one_cycle(study):
             "recipe.optimizer.lookahead",
         }
     assert all(key.startswith("recipe.schedule.") for key in differences(study, whole, f"{whole}-constant"))
+
+
+def test_a_study_is_made_again_by_its_files_and_what_the_command_line_gave(root):
+    given = {"preset": "auto", "finished_only": True, "deterministic": True, "seeds": [0, 1]}
+    study = load_study(root, {"preset": "smoke", "study": "mine"})
+    said = as_options(study, ["my.yaml"], given)
+    assert said == "--configfile my.yaml --config preset=smoke study=mine deterministic=true 'seeds=[0, 1]'"
+    assert as_options(load_study(root, {"preset": "smoke"}), [], {}) == "--config preset=smoke"

@@ -146,7 +146,17 @@ MISTAKES: list[tuple[str, Any, str]] = [
     (f"{AUGMENTED}.recipe.epochs_of", "nothing", "no experiment 'nothing'; known: mnist-dense-baseline, "),
     (f"{AUGMENTED}.recipe.epochs_of", "cifar10-shallow", "has no fixed epochs to take; name one"),
     (f"{CONSTANT}.recipe", "none", "input should be a valid dictionary"),
-    ("experiments.mine", {"like": "mnist-convnet", "task": "2.3-budgets"}, "is missing, and the contest is"),
+    ("experiments.mine", {"like": "cifar10-resnet", "task": "2.3-budgets"}, "is missing, and the contest is"),
+    (
+        "experiments.mine",
+        {"like": "mnist-convnet", "task": "3"},
+        "task: 3 compares networks on cifar10, and this",
+    ),
+    (
+        "experiments.mine",
+        {"like": "cifar10-resnet", "task": "1.2"},
+        "task: 1.2 compares networks on mnist, and",
+    ),
     (f"{CONSTANT}.recipe.budget", 3, "input should be a valid dictionary"),
     (f"{CONSTANT}.recipe.budget.reference", "cifar10-fast", "no experiment 'cifar10-fast'; did you mean"),
     # settings that do not go together
@@ -247,6 +257,12 @@ def test_a_mistake_in_the_users_own_file_is_said_to_be_there(root):
     assert told(**{"mnist-convnet": {"like": "no"}}).startswith(f"{where}.like: no experiment 'no'")
     assert told(**{"mnist-convnet": {"recipe": {"train_images": 10**6}}}).startswith(f"{where}.recipe.train")
     assert told(**{"mnist-convnet": 3}).startswith(f"{where}: expected a mapping of keys, got 3")
+
+
+@pytest.mark.parametrize("entry", [None, {"recipe": {"epochs": 3}}, {"like": "mnist-convnet"}])
+def test_a_number_in_place_of_a_name_is_one_line(root, entry):
+    message = error_of(root, {"preset": "cpu", "experiments": {2: entry}})
+    assert message.startswith("--config: experiments.2: ") and "\n" not in message
 
 
 @pytest.mark.parametrize("name", ["model", "schedule"])

@@ -117,6 +117,21 @@ def test_a_mistake_in_the_contest_is_one_line(root, contest, said):
     assert said in str(error.value)
 
 
+def test_no_trial_has_a_seed_of_the_contest_by_an_entry_of_its_own(root):
+    trial = next(name for name in load_study(root, {"preset": "cpu"}).of_task("2.3-trials"))
+    with pytest.raises(StudyError, match=rf"experiments\.{trial}\.seeds: 0 is a seed of .* take others$"):
+        load_study(root, {"preset": "cpu", "experiments": {trial: {"seeds": [0]}}})
+
+
+def test_a_method_that_is_tuned_in_parts_of_its_epochs_says_how_many_it_has(root):
+    method = {"like": LINEAR, "title": "Mine", "recipe": {"budget": {"reference": "cifar10-resnet"}}}
+    method["recipe"]["budget"]["epochs"] = None
+    with pytest.raises(
+        StudyError, match=r"experiments\.cifar10-fast-mine\.recipe\.budget\.epochs: is missing"
+    ):
+        load_study(root, {"preset": "cpu", "experiments": {"cifar10-fast-mine": method}})
+
+
 @pytest.mark.parametrize("name", ["cifar10-fast-stop-at-half", "cifar10-fast-cyclical-trial-run"])
 def test_a_method_may_not_be_named_as_what_is_made_of_methods(root, name):
     mine = {name: {"like": LINEAR, "title": "Mine"}}
@@ -332,7 +347,8 @@ def test_the_first_is_called_better_than_those_alone_that_all_pairs_together_all
     assert isnan(rows[0]["p_behind_first"]) and isnan(rows[3]["p_behind_first"])  # the control is no method
     assert (
         f"“{first}” has the highest mean, 61.00%. There is no single best: it is significantly better "
-        f"than “{third}”, but not than “{second}” (corrected for all 3 pairs of methods). Significantly"
+        f"than “{third}”, but not than “{second}” (corrected for all 3 pairs of methods beside "
+        "the constant rate). Significantly"
     ) in answers.equal_time(rows)
 
 

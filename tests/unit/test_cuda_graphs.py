@@ -311,7 +311,7 @@ def test_a_program_that_cannot_record_starts_again_without(root, tmp_path):
     command = [sys.executable, tmp_path / "work.py", "argument"]
     done = subprocess.run(
         command,
-        env={"PYTHONPATH": str(root / "scripts"), "TMPDIR": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
+        env={"PYTHONPATH": str(root / "scripts"), "STUDY_LOCKS": str(tmp_path), "CUDA_VISIBLE_DEVICES": ""},
         capture_output=True,
         text=True,
         check=True,
@@ -319,6 +319,16 @@ def test_a_program_that_cannot_record_starts_again_without(root, tmp_path):
     first, warning, second = done.stdout.splitlines()
     assert (first, second) == ("argument None None cpu", "argument 1 None cpu")  # leased once more
     assert warning.startswith("warning: it cannot be recorded; it starts again without CUDA graphs")
+
+
+def test_a_recording_that_leaves_no_memory_to_evaluate_in_is_given_up(taped, monkeypatch):
+    def evaluate(*_: Any) -> None:
+        raise torch.OutOfMemoryError
+
+    subject = trainer(of("sgd", next(iter(RECIPES))), numerics=RECORDED)
+    monkeypatch.setattr(subject, "evaluate", evaluate)
+    with pytest.raises(CudaGraphError, match="leaves too little memory for an evaluation"):
+        subject.warm_up()
 
 
 # -- The check of a machine ------------------------------------------------------------------------
@@ -329,6 +339,7 @@ def test_a_machine_is_asked_whether_recorded_steps_give_the_same_weights_and_pay
     found = cuda_graph_check.measure(torch.device("cpu"), "float32")
     assert found["relative_distance"].keys() == {f"{name}, float32" for name in OPTIMIZERS}
     assert max(found["relative_distance"].values()) < 1e-3
+    assert max(found["launched_twice"].values()) == 0  # a CPU adds in one order
     assert found["recorded"] > 0 < found["launched"]
     for launched, recorded, choice in (100.0, 300.0, True), (100.0, 105.0, False):
         monkeypatch.setattr(cuda_graph_check, "_rates", lambda *_, both=(launched, recorded): both)
@@ -337,15 +348,15 @@ def test_a_machine_is_asked_whether_recorded_steps_give_the_same_weights_and_pay
 
 def test_weights_that_differ_or_are_no_numbers_keep_steps_from_being_recorded(taped, monkeypatch):
     monkeypatch.setattr(cuda_graph_check, "_rates", lambda *_: (100.0, 300.0))
-    for distance in 0.2, math.nan:
-        monkeypatch.setattr(cuda_graph_check, "_distance", lambda *_, d=distance: d)
-        assert not cuda_graph_check.measure(torch.device("cpu"), "bfloat16")["choice"]
+    for distances, choice in {(0.2, 0.0): False, (math.nan, 0.1): False, (0.2, 0.1): True}.items():
+        monkeypatch.setattr(cuda_graph_check, "_distances", lambda *_, both=distances: both)
+        assert cuda_graph_check.measure(torch.device("cpu"), "bfloat16")["choice"] == choice
 
 
 def test_a_rate_that_a_recording_forgets_is_found(taped, monkeypatch):
     build, sgd = optim.build, cuda_graph_check.OPTIMIZERS[0]
     monkeypatch.setattr(optim, "build", lambda *args, capturable: build(*args))
-    assert cuda_graph_check._distance(sgd, "float32", torch.device("cpu")) > cuda_graph_check.CLOSE
+    assert cuda_graph_check._distances(sgd, "float32", torch.device("cpu"))[0] > cuda_graph_check.CLOSE
 
 
 def test_a_machine_that_cannot_record_says_why(taped, monkeypatch):

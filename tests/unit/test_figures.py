@@ -37,15 +37,20 @@ def test_labels_of_a_logarithmic_axis_do_not_touch(highest):
     assert all(one.x1 < other.x0 for one, other in pairwise(boxes))
 
 
-def test_a_drop_of_the_rate_is_marked_also_where_not_every_epoch_was_validated():
+@pytest.mark.parametrize(("name", "marked"), [("plateau", [5.5]), ("step", [5.5]), ("one-cycle", [])])
+def test_a_drop_of_the_rate_is_marked_also_where_not_every_epoch_was_validated(name, marked):
+    schedule = {"name": name}
     history = pd.DataFrame({"epoch": [2, 4, 6], "lr": [0.1, 0.1, 0.01]})
     columns = ("train_loss", "val_loss", "train_accuracy", "val_accuracy")
+    other = history.assign(seed=1, lr=0.1)  # one seed's drop is marked, too
     results = SimpleNamespace(
         some_of_task=lambda *tasks: ["cifar10-resnet"],
-        histories=lambda name: history.assign(seed=0, **dict.fromkeys(columns, 0.5)),
-        first=lambda name: SimpleNamespace(title="ResNet"),
+        histories=lambda name: pd.concat([history.assign(seed=0), other]).assign(
+            **dict.fromkeys(columns, 0.5)
+        ),
+        first=lambda name: SimpleNamespace(title="ResNet", spec={"recipe": {"schedule": schedule}}),
     )
     figure = task2.baselines_history(results)
     dotted = [line.get_xdata()[0] for line in figure.axes[1].lines if line.get_linestyle() == ":"]
     plt.close(figure)
-    assert dotted == [5.5]
+    assert dotted == marked

@@ -36,7 +36,7 @@ class Holder:
         self.process = subprocess.Popen(
             [sys.executable, "-c", HOLDER.format(gpus=list(gpus))],
             cwd=SCRIPTS, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-            env={**inherited, "TMPDIR": str(folder), **environment},
+            env={**inherited, lease.LOCKS: str(folder), **environment},
         )  # fmt: skip
 
     def said(self) -> str:
@@ -196,12 +196,15 @@ def test_a_folder_of_locks_that_cannot_be_made_is_said(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("")
     done = subprocess.run(
         [sys.executable, "-c", "from trainkit.errors import run_program; from trainkit import lease\n"
-         "import tempfile; tempfile.tempdir = " + repr(str(tmp_path / "file")) + "\n"
          "run_program(lambda: lease.LEASE.hold(print))"],
-        cwd=SCRIPTS, text=True, capture_output=True,
+        cwd=SCRIPTS, text=True, capture_output=True, env=os.environ | {lease.LOCKS: str(tmp_path / "file")},
     )  # fmt: skip
     assert done.returncode == 1
-    assert done.stderr.startswith("error: ") and "set TMPDIR" in done.stderr and done.stderr.count("\n") == 1
+    assert (
+        done.stderr.startswith("error: ")
+        and "set STUDY_LOCKS" in done.stderr
+        and done.stderr.count("\n") == 1
+    )
 
 
 # -- Folders ---------------------------------------------------------------------------------------
@@ -243,7 +246,7 @@ def test_a_run_on_a_file_system_without_locks_goes_on_and_says_so(tmp_path, monk
     with lease.alone_in(tmp_path / "run", said.append):
         pass
     assert len(said) == 1 and "knows no locks" in said[0]
-    with pytest.raises(StudyError, match=r"knows no locks .* set TMPDIR to a folder on a local disk"):
+    with pytest.raises(StudyError, match=r"knows no locks .* set STUDY_LOCKS to a folder on a local disk"):
         lease.Lease()._take([lease.CPU], said.append)
 
 
@@ -274,7 +277,8 @@ def test_a_run_waits_for_an_orphan_that_still_trains_into_its_folder(tmp_path):
         done = subprocess.Popen(
             [sys.executable, "-u", "-c",
              "from trainkit import lease; from pathlib import Path; import sys\n"
-             "with lease.alone_in(Path(sys.argv[1]), print): print('alone')", str(tmp_path / "run")],
+             "with lease.alone_in(Path(sys.argv[1]), print): print('alone', lease.LEASE.waited > 0.1)",
+             str(tmp_path / "run")],
             cwd=SCRIPTS, text=True, stdout=subprocess.PIPE,
         )  # fmt: skip
         assert done.stdout
@@ -282,7 +286,7 @@ def test_a_run_waits_for_an_orphan_that_still_trains_into_its_folder(tmp_path):
         assert waits == f"waiting for another process that trains into {tmp_path / 'run'}\n"
         time.sleep(0.1)
         assert done.poll() is None
-    assert done.communicate(timeout=30)[0] == "alone\n"
+    assert done.communicate(timeout=30)[0] == "alone True\n"  # no seconds of the run
     assert list((tmp_path / "run").iterdir()) == []
 
 

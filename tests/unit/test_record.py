@@ -7,7 +7,7 @@ import subprocess
 import pytest
 
 from trainkit.errors import StudyError
-from trainkit.record import SCHEMA_VERSION, git_commit, identity, read_record
+from trainkit.record import SCHEMA_VERSION, git_commit, read_record
 from trainkit.results import Results
 
 
@@ -80,11 +80,6 @@ def test_a_stale_record_is_refused_with_what_differs(write_run, what, change):
         Results([fresh, stale], made_of(fresh))
     assert f"seed-1/record.json: was made from another {what} (digest" in str(caught.value)
     assert "delete the file and rerun snakemake" in str(caught.value)
-
-
-def test_the_seeds_of_a_spec_make_no_other_record():
-    one, other = (identity({"name": "x", "seeds": seeds}, "code", {}) for seeds in ([], [1, 2]))
-    assert one == other
 
 
 def test_a_record_that_was_not_asked_for_is_refused(write_run):

@@ -14,3 +14,12 @@ import make_report
 )  # fmt: skip
 def test_seconds_are_minutes_from_two_on_and_no_minute_has_sixty(seconds, said):
     assert make_report.seconds(seconds) == said
+
+
+def test_an_ablation_is_shown_without_a_speedrun():
+    page = make_report.templates().from_string(
+        '{% import "macros.html.j2" as m with context %}{% include "speedrun.html.j2" %}'
+    )
+    row = {"title": "Without whitening", "n": 3, "epochs": 3, "val_accuracy": 86.8, "test_accuracy": 86.9}
+    shown = page.render(speedrun=[], ablation=[row | {"train_seconds": 50, "verdict": "worse"}])
+    assert "Without whitening" in shown and "Every run" not in shown

@@ -17,7 +17,13 @@ def study(write_run, tmp_path):
 
     def make(seeds: int = 3, weights: bytes = b"weights", **changes) -> dict:
         originals = [
-            write_run(NAME, seed, test_accuracy=accuracy, deterministic=changes.get("deterministic", True))
+            write_run(
+                NAME,
+                seed,
+                test_accuracy=accuracy,
+                deterministic=changes.get("deterministic", True),
+                budget_seconds=changes.get("budget_seconds"),
+            )
             for seed, accuracy in enumerate([0.90, 0.91, 0.92][:seeds])
         ]
         (tmp_path / "runs").rename(tmp_path / "study")
@@ -66,6 +72,15 @@ def test_a_gpu_without_determinism_is_judged_by_the_spread_too(study):
     row = study(weights=b"other", deterministic=False)
     assert row["machine"] == "the same"
     assert row["verdict"] == "within what the spread of 3 seeds predicts"
+
+
+def test_other_steps_do_not_reproduce_where_none_were_fitted_to_seconds(study):
+    assert study(weights=b"other", steps=7)["verdict"].startswith("DOES NOT REPRODUCE: on the same machine")
+
+
+def test_steps_that_were_fitted_to_other_seconds_are_not_comparable(study):
+    verdict = study(weights=b"other", steps=7, budget_seconds=2.0)["verdict"]
+    assert verdict.startswith("not comparable: 7 steps in place of")
 
 
 def test_what_differs_between_two_machines_is_named(study):

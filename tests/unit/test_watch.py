@@ -14,29 +14,35 @@ from tiny import CONVNET, SILENT, numbers, recipe, splits, trainer, weights
 
 import watch as program
 from trainkit import progress
-from trainkit.config import load_study
 from trainkit.errors import StudyError
 from trainkit.progress import Progress
-from trainkit.spec import IN_ALL
-from trainkit.watching import Running, Watch, configuration, estimate, newest, sparkline
+from trainkit.watching import CALL, Running, Watch, estimate, newest, sparkline
 
-RUN = ("mnist-convnet", 0)
+RUN = ("runs", "mnist-convnet", 0)
 
 
 def row(epoch: int, step: int, accuracy: float = 0.5) -> dict:
     return {"epoch": epoch, "step": step, "train_loss": 1.5, "val_accuracy": accuracy}
 
 
-def leave(folder: Path, run: tuple[str, int] = RUN, **changes) -> Path:
+def leave(folder: Path, run: tuple[str, str, int] = RUN, **changes) -> Path:
     """A running training's file, below a study's folder."""
     content = {
         "step": 30, "steps": 60, "epochs": 6.0, "images_per_second": 1234.5, "seconds_left": 42.0,
         "time": time.time(), "history": [row(1, 10, 0.25), row(2, 20, 0.75)],
     }  # fmt: skip
-    path = folder / "runs" / run[0] / f"seed-{run[1]}" / progress.FILE
+    path = folder / run[0] / run[1] / f"seed-{run[2]}" / progress.FILE
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content | changes))
     return path
+
+
+def plan(folder: Path, runs: dict[tuple[str, str, int], bool]) -> None:
+    """What Snakemake says at the start of a call: its runs, and which of them are to be made."""
+    time.sleep(0.02)  # file systems tell times in ticks of some milliseconds
+    content = {f"{kind}/{name}/seed-{seed}": todo for (kind, name, seed), todo in runs.items()}
+    (folder / CALL).write_text(json.dumps({"runs": content}))
+    time.sleep(0.02)
 
 
 def running(**changes) -> Running:
@@ -107,58 +113,64 @@ def test_the_file_goes_when_the_run_is_over(tmp_path):
 
 def test_a_running_training_is_shown_with_its_curve(tmp_path):
     leave(tmp_path)
-    text = "\n".join(program.lines(Watch(tmp_path, None), 80))
+    text = "\n".join(program.lines(Watch(tmp_path), 80))
     assert "mnist-convnet seed 0" in text
     assert "epoch 3.0 of at most 6, loss 1.500, validation 75.00%, 1,234 images/s, at most 42 s left" in text
     assert "▁█ 25.0 to 75.0%" in text
     assert "NO NEWS" not in text
 
 
-def test_a_training_without_news_is_said_to_have_none_and_is_still_to_do(root, tmp_path):
+def test_a_training_without_news_is_said_to_have_none_and_is_still_to_do(tmp_path):
     leave(tmp_path, time=time.time() - 600)
-    watch = Watch(tmp_path, load_study(root, {"preset": "smoke"}))
-    text = program.lines(watch, 80)
+    plan(tmp_path, {RUN: True})
+    text = program.lines(Watch(tmp_path), 80)
     assert "NO NEWS for 10 min" in "\n".join(text)
-    assert f"0 running, {len(watch.planned({}, []))} remaining" in text[0]
+    assert "0 of 1 trainings finished, 0 running, 1 remaining" in text[0]
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "{}", '{"history": 3}', '{"history": [], "step": "x"}'])
 def test_a_file_of_another_form_is_not_shown(tmp_path, content):
     leave(tmp_path).write_text(content)
-    assert Watch(tmp_path, None).running() == []
+    assert Watch(tmp_path).running() == []
 
 
-def test_finished_running_and_remaining_runs_are_counted_by_the_configuration(root, tmp_path, write_run):
-    study = load_study(root, {"preset": "smoke"})
+def test_finished_running_and_remaining_runs_are_those_of_the_last_call(tmp_path, write_run):
     write_run("mnist-dense-baseline", 0)
+    write_run("speedrun", 0)  # of another target
     leave(tmp_path)
-    watch = Watch(tmp_path, study)
-    total = sum(len(e.seeds) for e in study.experiments.values() if e.task in IN_ALL)
-    first, second = program.lines(watch, 200)[:2]
-    assert first.endswith(f"1 of {total} trainings finished, 1 running, {total - 2} remaining")
+    assert program.lines(Watch(tmp_path), 200)[0].endswith("2 trainings finished, 1 running")
+    baseline, there, to_do = (("runs", "mnist-dense-baseline", seed) for seed in (0, 1, 2))
+    write_run("mnist-dense-baseline", 1)
+    plan(tmp_path, {RUN: True, baseline: True, there: False, to_do: True})
+    subject = Watch(tmp_path)
+    first, second = program.lines(subject, 200)[:2]
+    assert first.endswith("1 of 4 trainings finished, 1 running, 2 remaining")
     assert "estimated end" in second and "from 1 finished runs" in second
-    write_run("speedrun", 0)  # of another target: it counts once it began
-    assert f"2 of {total + 1} trainings finished" in program.lines(watch, 200)[0]
+    leave(tmp_path, ("verify", "mnist-convnet", 1))
+    assert "mnist-convnet seed 1 once more" in "\n".join(program.lines(subject, 200))
+    for path in tmp_path.glob("runs/mnist-dense-baseline/seed-0/record.json"):
+        path.touch()  # made anew
+    assert "2 of 5 trainings finished, 2 running, 1 remaining" in program.lines(subject, 200)[0]
 
 
 def test_the_estimate_takes_finished_seeds_of_the_experiment_and_else_the_average_run():
-    finished = {("a", 0): 10.0, ("a", 1): 20.0, ("b", 0): 60.0}
-    assert estimate([("a", 2)], finished, []).seconds == 15.0
-    both = estimate([("a", 2), ("c", 0)], finished, [])
+    finished = {("runs", "a", 0): 10.0, ("runs", "a", 1): 20.0, ("runs", "b", 0): 60.0}
+    assert estimate([("runs", "a", 2)], finished, []).seconds == 15.0
+    both = estimate([("runs", "a", 2), ("runs", "c", 0)], finished, [])
     assert both.seconds == 15.0 + 30.0
     assert both.basis.endswith("1 of 2 are of experiments without one, taken as average")
-    assert estimate([("a", 2)], finished, [running()]).seconds == 15.0 + 40.0
+    assert estimate([("runs", "a", 2)], finished, [running()]).seconds == 15.0 + 40.0
 
 
 def test_runs_side_by_side_share_the_rest_and_silent_ones_do_not():
-    finished = {("a", 0): 100.0}
+    finished = {("runs", "a", 0): 100.0}
     two = [running(seconds_left=50.0), running(seconds_left=50.0)]
-    assert estimate([("a", 1)], finished, two).seconds == 100.0
-    assert estimate([("a", 1)], finished, [running(silent=9999.0)]).seconds == 100.0
+    assert estimate([("runs", "a", 1)], finished, two).seconds == 100.0
+    assert estimate([("runs", "a", 1)], finished, [running(silent=9999.0)]).seconds == 100.0
 
 
 def test_without_a_finished_run_there_is_no_estimate():
-    assert estimate([("a", 0)], {}, [running()]) is None
+    assert estimate([("runs", "a", 0)], {}, [running()]) is None
     assert estimate([], {}, [running()]).seconds == 40.0
 
 
@@ -179,15 +191,6 @@ def test_the_newest_study_is_the_one_written_to_last(tmp_path):
     assert newest(tmp_path) == tmp_path / "new"
     with pytest.raises(StudyError, match=r"no study is there to watch"):
         newest(tmp_path / "new" / "runs")
-
-
-def test_a_study_of_another_name_is_known_by_the_specs_of_its_records(root, tmp_path, write_run):
-    assert configuration(root, tmp_path, {}) is None
-    spec = load_study(root, {"preset": "smoke"}).run_spec("mnist-convnet").model_dump(mode="json")
-    write_run("mnist-convnet", 0, spec=spec)
-    assert configuration(root, tmp_path, {}).preset == "smoke"
-    assert configuration(root, tmp_path, {"preset": "gpu"}).preset == "gpu"
-    assert configuration(root, tmp_path / "cpu", {}).preset == "cpu"
 
 
 # -- The program -----------------------------------------------------------------------------------

@@ -50,7 +50,7 @@ def _ahead_of(rows: Rows) -> str:
         return ""
     behind = [row for row in others if row["p_behind_first"] < LEVEL]
     rest = [row for row in others if row not in behind]
-    corrected = f"corrected for all {rows[0]['pairs_of_all']} pairs of methods"
+    corrected = f"corrected for all {rows[0]['pairs_of_all']} pairs of methods beside the constant rate"
     if not rest:
         behind_it = ", ".join(quoted(row["title"]) for row in behind)
         return f"It is significantly better than {behind_it} ({corrected})."

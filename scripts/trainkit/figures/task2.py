@@ -20,13 +20,23 @@ def baselines_history(results: Results) -> Figure:
             ax = axes[row, column]
             curve(ax, history, "epoch", f"train_{kind}", "training (augmented images)", scale)
             curve(ax, history, "epoch", f"val_{kind}", "validation", scale, ls="--")
-        drops = history.groupby("epoch").lr.mean()
-        for epoch in drops.index[drops < 0.5 * drops.shift()]:
+        for epoch in drops(results, name):
             axes[1, column].axvline(epoch - 0.5, color="0.6", lw=1, ls=":")
         axes[0, column].set_title(results.first(name).title, fontsize=11)
         axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes[1, column].set_xlabel("epoch (dotted: the learning rate drops)")
+        axes[1, column].set_xlabel(
+            "epoch (dotted: a seed's learning rate drops)" if drops(results, name) else "epoch"
+        )
     axes[0, 0].set_ylabel("loss")
     axes[1, 0].set_ylabel("accuracy, %")
     axes[0, 0].legend(fontsize=9)
     return figure
+
+
+def drops(results: Results, name: str) -> list[int]:
+    """The epochs in which a seed's learning rate fell at once; none where its schedule is a smooth one."""
+    if results.first(name).spec["recipe"]["schedule"]["name"] not in ("plateau", "step"):
+        return []
+    history = results.histories(name).sort_values(["seed", "epoch"])
+    fell = history.lr < history.groupby("seed").lr.shift()
+    return sorted(set(history.epoch[fell]))

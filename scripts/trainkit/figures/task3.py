@@ -22,7 +22,7 @@ def architectures(results: Results) -> Figure:
     }
     figure, axes = plt.subplots(1, 3, figsize=(10, 3.8), sharey=True)
     for ax, (column, label) in zip(axes, costs.items(), strict=True):
-        for color, (_, row) in zip(sns.color_palette("colorblind"), rows.iterrows(), strict=False):
+        for color, (_, row) in zip(sns.color_palette("colorblind", len(rows)), rows.iterrows(), strict=True):
             ax.plot(row[column], row.test_accuracy, "o", ms=10, color=color, label=row.title)
             if not isnan(row.test_accuracy_low):
                 ax.plot([row[column]] * 2, [row.test_accuracy_low, row.test_accuracy_high], color=color, lw=2)

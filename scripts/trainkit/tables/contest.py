@@ -13,9 +13,8 @@ from trainkit.digest import digest_of
 from trainkit.record import RunRecord
 from trainkit.results import MissingRunsError, Results, Rows, against, correct, in_points, summary
 from trainkit.spec import AT
-from trainkit.tuning import best_rate
 
-APART = {"name", "title", "seeds", "tuned_by"}  # of a spec: what a run is called, and how it was tuned
+APART = {"name", "title", "tuned_by"}  # of a spec: what a run is called, and how it was tuned
 NAMED = ("schedule", "optimizer.lookahead", "ema")  # what methods may differ in
 
 
@@ -217,7 +216,7 @@ def tuning(results: Results) -> Rows:
     rows = []
     for name in results.of_task("2.2"):
         trials = _trials(results, name)
-        chosen = best_rate(trials) if trials else None
+        chosen = results.first(name).learning_rate
         rows += [
             {
                 "experiment": name,
