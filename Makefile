@@ -20,7 +20,7 @@ run: $(VENV)/.installed ## run the study; ARGS="--config preset=smoke" for a fir
 	$(BIN)/snakemake --cores all --resources gpu=1 $(ARGS)
 
 watch: $(VENV)/.installed ## watch a running study; STUDY=results/cpu (default: the newest)
-	@$(BIN)/python scripts/watch.py $(STUDY) $(ARGS)
+	@$(BIN)/python scripts/watch.py $(STUDY)
 
 compare: $(VENV)/.installed ## compare two studies: A=results/x B=results/y
 	@$(if $(and $(A),$(B)),$(BIN)/python scripts/compare_studies.py $(A) $(B) $(ARGS),\

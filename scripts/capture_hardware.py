@@ -116,8 +116,8 @@ def cuda_graphs_in_words(found: dict[str, Any]) -> str:
     if "error" in found:
         return f"no: {found['error']}"
     rates = f"a small network trains {found['recorded'] / found['launched']:.2f} times as fast by CUDA graphs"
-    apart = max(found["relative_distance"].values())
-    agree = f"its weights differ by {100 * apart:.2g}% of their way"
+    apart, noise = (100 * max(found[key].values()) for key in ("relative_distance", "launched_twice"))
+    agree = f"its weights differ by {apart:.2g}% of their way (launched twice by {noise:.2g}%)"
     return f"{'yes' if found['choice'] else 'no'}: {rates}, and {agree}"
 
 

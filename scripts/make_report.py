@@ -105,7 +105,7 @@ def render(
     }
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     known = {name: there(make, results) for name, make in FROM_RESULTS.items()}
-    speedrun, call = optional_rows(shown.get("speedrun.csv")), read_json(study / CALL)
+    speedrun, call = optional_rows(shown.get("speedrun.csv")), this_call(study / CALL)
     return environment.get_template("report.html.j2").render(
         known,
         contest_answer=there(answers.contest.equal_time, known["contest"]),
@@ -198,6 +198,18 @@ def seconds(value: float) -> str:
         return in_words(value)
     minutes, rest = divmod(round(value), 60)
     return f"{minutes} min {rest} s"
+
+
+def this_call(path: Path) -> dict[str, Any]:
+    """What the call of Snakemake that makes the report was given, and its rules."""
+    try:
+        call = read_json(path)
+        return {"options": str(call["options"]), "graph": dict(call["graph"])}
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise StudyError(
+            f"{path}: Snakemake writes it at the start of a call, and it cannot be read; rerun snakemake, "
+            "without --no-hooks"
+        ) from error
 
 
 def drawn_rules(graph: dict[str, Any]) -> str:

@@ -46,21 +46,23 @@ def look(watch: Watch) -> None:
         sys.stdout.write(HOME + "\n".join(shown[: size.lines - 2]) + BELOW)
         sys.stdout.flush()
         alive = any(each.alive for each in watch.running())
-        if (plan := watch.plan()[0]) and not alive and not plan.keys() - watch.finished().keys():
+        plan, _ = watch.plan()
+        if plan is not None and not alive and not plan.keys() - watch.finished():
             return
         time.sleep(SECONDS)
 
 
 def lines(watch: Watch, width: int) -> list[str]:
     """The study as it is now."""
-    plan, finished, running = watch.plan()[0], watch.finished(), watch.running()
+    plan, finished, running = watch.plan()[0] or {}, watch.finished(), watch.running()
     under_way = {each.run for each in running if each.alive}
     remaining = [run for run in plan if run not in finished and run not in under_way]
     of = f" of {len(plan.keys() | under_way)}" if plan else ""
     text = [f"{watch.folder}: {len(finished)}{of} trainings finished, {len(under_way)} running"]
     if plan:
         text[0] += f", {len(remaining)} remaining"
-    likely = estimate(remaining, finished, running)
+    took = {run: seconds for run, (seconds, _) in watch.all_finished().items()}
+    likely = estimate(remaining, took, running)
     if likely and plan and (remaining or running):
         end, left = clock(likely.seconds), duration(likely.seconds)
         text.append(f"estimated end of the trainings: {end}, in about {left} ({likely.basis})")

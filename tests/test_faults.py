@@ -34,7 +34,7 @@ Disk = Callable[[int], Path]
 def train(smoke: Project, out: Path, seconds: float = 1e9) -> subprocess.CompletedProcess:
     spec = load_study(ROOT, {"preset": "smoke"}).run_spec(EXPERIMENT)
     options = {
-        "--spec": spec.model_dump_json(exclude={"seeds"}), "--seed": "0", "--out": str(out),
+        "--spec": spec.model_dump_json(), "--seed": "0", "--out": str(out),
         "--hardware": str(smoke.results / "hardware.json"),
         "--data": "data/mnist.safetensors",
     }  # fmt: skip

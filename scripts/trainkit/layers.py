@@ -54,10 +54,13 @@ def read_yaml(path: Path, shown: str) -> dict[str, Any]:
     return content
 
 
-def in_yaml(value: Any) -> str:
-    """A value in YAML, on one line."""
-    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=float("inf"))
-    return text.removesuffix("\n").removesuffix("\n...")
+def in_words(value: Any) -> str:
+    """A value as it may have been written on the command line; Snakemake keeps its words as they are."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key}: {in_words(each)}" for key, each in value.items()) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(in_words, value)) + "]"
+    return str(value)
 
 
 def merge(base: Any, over: Any) -> Any:

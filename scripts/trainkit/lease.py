@@ -185,7 +185,7 @@ def try_lock(path: Path) -> IO[str] | None:
         stream = os.fdopen(number, "r+")
     except OSError as error:
         raise StudyError(
-            f"{path}: cannot be locked ({error.strerror}); remove it, or set {LOCKS} to another folder"
+            f"{path}: cannot be locked ({error.strerror}); remove it, or make it writable"
         ) from error
     try:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)

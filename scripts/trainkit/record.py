@@ -94,6 +94,8 @@ def read_record(path: Path) -> RunRecord:
                 f"{SCHEMA_VERSION}; take the version that wrote it (git_commit in the file), or delete the "
                 "file and rerun snakemake"
             )
+        if isinstance(content.get("spec"), dict):
+            content["spec"].pop("seeds", None)  # older versions wrote an empty list there
         return RunRecord.model_validate(content)
     except OSError as error:
         raise StudyError(f"{path}: cannot be read ({error.strerror}); rerun snakemake") from error

@@ -13,7 +13,8 @@ from trainkit.datasets import PARTS, Images, Splits
 from trainkit.device import Numerics
 from trainkit.engine import Trainer
 from trainkit.errors import StudyError
-from trainkit.files import manifest, read_json, verified
+from trainkit.files import manifest, verified
+from trainkit.record import read_record
 from trainkit.spec import Model, RunSpec
 
 
@@ -68,7 +69,7 @@ def trained(record: Path) -> tuple[nn.Module, Pipeline]:
     ``network(pipeline.evaluate(x))`` are the ``(N, classes)`` logits of ``(N, H, W, C) uint8`` images, on
     the CPU. Raises `StudyError` for a frozen base, whose run leaves the weights of its head alone.
     """
-    spec = RunSpec.model_validate(read_json(record)["spec"])
+    spec = RunSpec.model_validate(read_record(record).spec)
     if spec.frozen:
         raise StudyError(f"{record}: its base was frozen, and model.safetensors holds its head alone")
     network = build_model(spec.dataset, from_random_weights(spec).model, None)

@@ -51,30 +51,41 @@ class Watch:
     folder: Path
     seconds: dict[tuple[Path, int], float] = field(default_factory=dict)  # by record and time of writing
 
-    def plan(self) -> tuple[dict[Run, bool], int]:
-        """The runs of the last call, whether each was to be made then, and when that was (ns since 1970)."""
+    def plan(self) -> tuple[dict[Run, bool] | None, int]:
+        """The runs of the last call that had something to do, and whether each was to be made; when that was.
+
+        None where no call tells of its runs; ns since 1970.
+        """
         path = self.folder / CALL
         with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError):
             runs = read_json(path)["runs"]
-            return {_run(Path(run)): todo for run, todo in runs.items()}, path.stat().st_mtime_ns
-        return {}, 0
+            return {_run(Path(run)): bool(todo) for run, todo in runs.items()}, path.stat().st_mtime_ns
+        return None, 0
 
-    def finished(self) -> dict[Run, float]:
-        """Seconds of the whole process of each finished run. An unreadable record is none.
+    def all_finished(self) -> dict[Run, tuple[float, int]]:
+        """Seconds of the whole process of each finished run, and when its record was written (ns).
 
-        A record that the last call is to make anew is none either, until it has done so.
+        An unreadable record is none.
         """
-        plan, since = self.plan()
         found = {}
         for path in sorted(self.folder.glob("*/*/seed-*/record.json")):
             with contextlib.suppress(OSError, ValueError, StudyError):
                 run, written = _run(path.parent.relative_to(self.folder)), path.stat().st_mtime_ns
-                if (plan and run not in plan) or (plan.get(run) and written < since):
-                    continue
                 if (path, written) not in self.seconds:
                     self.seconds[path, written] = read_record(path).seconds.total
-                found[run] = self.seconds[path, written]
+                found[run] = self.seconds[path, written], written
         return found
+
+    def finished(self) -> set[Run]:
+        """The finished runs of the last call, or of the study where that has none.
+
+        What that call is to make anew is not finished until it has done so.
+        """
+        plan, since = self.plan()
+        found = self.all_finished().items()
+        if not plan:
+            return {run for run, _ in found if run[0] == "runs"}
+        return {run for run, (_, written) in found if run in plan and not (plan[run] and written < since)}
 
     def running(self) -> list[Running]:
         """The trainings that have left a file, those that were killed too."""
@@ -108,7 +119,7 @@ def _running(run: Run, content: dict[str, Any]) -> Running:
 
 
 def estimate(remaining: list[Run], finished: dict[Run, float], running: list[Running]) -> Estimate | None:
-    """Seconds until all is done, from what finished runs took; None while nothing tells.
+    """Seconds until all is done, from what ``finished`` runs took; None while nothing tells.
 
     A run takes what finished seeds of its experiment took on average, or else the average run.
     ``remaining`` are the runs that have not begun; they are shared by those that run side by side.
@@ -151,7 +162,8 @@ def newest(results: Path) -> Path:
 
 def _last_written(study: Path) -> float:
     times = []
-    for path in (*study.glob("runs/*/*"), *study.glob(f"runs/*/*/{FILE}"), study / "runs", study / "logs"):
+    written = (*study.glob("*/*/seed-*"), *study.glob(f"*/*/seed-*/{FILE}"))
+    for path in (*written, study / "runs", study / "logs", study / CALL):
         with contextlib.suppress(OSError):  # it may go at any time
             times.append(path.stat().st_mtime)
     return max(times, default=0.0)

@@ -389,7 +389,7 @@ def test_half_the_epochs_are_half_and_its_schedule_is_one_cycle(study):
 
 
 def test_a_study_is_made_again_by_its_files_and_what_the_command_line_gave(root):
-    given = {"preset": "auto", "finished_only": True, "deterministic": True, "seeds": [0, 1]}
+    given = {"preset": "auto", "finished_only": "true", "deterministic": "true", "seeds": ["0", "1"]}
     study = load_study(root, {"preset": "smoke", "study": "mine"})
     said = as_options(study, ["my.yaml"], given)
     assert said == "--configfile my.yaml --config preset=smoke study=mine deterministic=true 'seeds=[0, 1]'"

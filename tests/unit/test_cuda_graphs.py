@@ -348,7 +348,12 @@ def test_a_machine_is_asked_whether_recorded_steps_give_the_same_weights_and_pay
 
 def test_weights_that_differ_or_are_no_numbers_keep_steps_from_being_recorded(taped, monkeypatch):
     monkeypatch.setattr(cuda_graph_check, "_rates", lambda *_: (100.0, 300.0))
-    for distances, choice in {(0.2, 0.0): False, (math.nan, 0.1): False, (0.2, 0.1): True}.items():
+    for distances, choice in {
+        (0.2, 0.0): False,
+        (math.nan, 0.1): False,
+        (0.2, 0.1): True,
+        (0.4, 0.3): False,
+    }.items():
         monkeypatch.setattr(cuda_graph_check, "_distances", lambda *_, both=distances: both)
         assert cuda_graph_check.measure(torch.device("cpu"), "bfloat16")["choice"] == choice
 
@@ -368,5 +373,9 @@ def test_a_machine_that_cannot_record_says_why(taped, monkeypatch):
     assert found == {"choice": False, "error": "a step could not be recorded as a CUDA graph: no driver"}
     assert cuda_graphs_in_words(found) == "no: a step could not be recorded as a CUDA graph: no driver"
     found = {"choice": True, "launched": 100.0, "recorded": 450.0, "relative_distance": {"sgd": 1e-4}}
+    found["launched_twice"] = {"sgd": 2e-4}
     said = "yes: a small network trains 4.50 times as fast by CUDA graphs"
-    assert cuda_graphs_in_words(found) == f"{said}, and its weights differ by 0.01% of their way"
+    assert (
+        cuda_graphs_in_words(found)
+        == f"{said}, and its weights differ by 0.01% of their way (launched twice by 0.02%)"
+    )

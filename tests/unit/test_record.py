@@ -82,6 +82,11 @@ def test_a_stale_record_is_refused_with_what_differs(write_run, what, change):
     assert "delete the file and rerun snakemake" in str(caught.value)
 
 
+def test_a_record_of_an_older_version_is_read_without_the_seeds_of_its_spec(write_run):
+    path = write_run("mnist-convnet", spec={"name": "mnist-convnet", "seeds": []})
+    assert read_record(path).spec == {"name": "mnist-convnet"}
+
+
 def test_a_record_that_was_not_asked_for_is_refused(write_run):
     path = write_run("mnist-convnet")
     with pytest.raises(StudyError, match="not asked for"):

@@ -3,6 +3,7 @@
 import pytest
 
 import make_report
+from trainkit.errors import StudyError
 
 
 @pytest.mark.parametrize(
@@ -23,3 +24,11 @@ def test_an_ablation_is_shown_without_a_speedrun():
     row = {"title": "Without whitening", "n": 3, "epochs": 3, "val_accuracy": 86.8, "test_accuracy": 86.9}
     shown = page.render(speedrun=[], ablation=[row | {"train_seconds": 50, "verdict": "worse"}])
     assert "Without whitening" in shown and "Every run" not in shown
+
+
+@pytest.mark.parametrize("content", [None, "", "[]", '{"options": "--config preset=cpu"}'])
+def test_a_call_that_cannot_be_read_is_one_line(tmp_path, content):
+    if content is not None:
+        (tmp_path / "call.json").write_text(content)
+    with pytest.raises(StudyError, match=r"^[^\n]*call\.json: Snakemake writes it at the start of a call"):
+        make_report.this_call(tmp_path / "call.json")

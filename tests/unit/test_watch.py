@@ -145,12 +145,37 @@ def test_finished_running_and_remaining_runs_are_those_of_the_last_call(tmp_path
     subject = Watch(tmp_path)
     first, second = program.lines(subject, 200)[:2]
     assert first.endswith("1 of 4 trainings finished, 1 running, 2 remaining")
-    assert "estimated end" in second and "from 1 finished runs" in second
+    assert "estimated end" in second and "from 3 finished runs" in second  # what any of them took
     leave(tmp_path, ("verify", "mnist-convnet", 1))
     assert "mnist-convnet seed 1 once more" in "\n".join(program.lines(subject, 200))
     for path in tmp_path.glob("runs/mnist-dense-baseline/seed-0/record.json"):
         path.touch()  # made anew
     assert "2 of 5 trainings finished, 2 running, 1 remaining" in program.lines(subject, 200)[0]
+
+
+def test_what_a_call_makes_once_more_takes_as_long_as_before(tmp_path, write_run):
+    write_run("mnist-convnet", 0)
+    plan(tmp_path, {("verify", "mnist-convnet", 0): True})
+    first, second = program.lines(Watch(tmp_path), 200)
+    assert "0 of 1 trainings finished, 0 running, 1 remaining" in first
+    assert "from 1 finished runs" in second
+
+
+def test_watching_ends_when_the_last_call_has_nothing_left_to_train(tmp_path, write_run, capsys):
+    path = write_run("mnist-convnet", 0)
+    for runs in {RUN: False}, {}:
+        plan(tmp_path, runs)
+        program.look(Watch(tmp_path))
+        assert ": 1 " in capsys.readouterr().out  # one run is finished
+    plan(tmp_path, {RUN: True})
+    path.touch()
+    program.look(Watch(tmp_path))
+
+
+@pytest.mark.parametrize("content", ["", "[]", "{}", '{"runs": 3}', '{"runs": {"a/b": true}}'])
+def test_a_call_of_another_form_tells_of_no_runs(tmp_path, content):
+    (tmp_path / CALL).write_text(content)
+    assert Watch(tmp_path).plan() == (None, 0)
 
 
 def test_the_estimate_takes_finished_seeds_of_the_experiment_and_else_the_average_run():
@@ -189,6 +214,8 @@ def test_the_newest_study_is_the_one_written_to_last(tmp_path):
     for path in (tmp_path / "old").rglob("*"):
         os.utime(path, (1, 1))
     assert newest(tmp_path) == tmp_path / "new"
+    plan(tmp_path / "old", {})  # a call of it begins
+    assert newest(tmp_path) == tmp_path / "old"
     with pytest.raises(StudyError, match=r"no study is there to watch"):
         newest(tmp_path / "new" / "runs")
 
