@@ -105,7 +105,7 @@ def render(
     }
     environment.filters["capitalize_first"] = lambda text: text[:1].upper() + text[1:]
     known = {name: there(make, results) for name, make in FROM_RESULTS.items()}
-    speedrun, call = optional_rows(shown.get("speedrun.csv")), this_call(study / CALL)
+    speedrun, call = optional_rows(shown.get("speedrun.csv")), read_call(study / CALL)
     return environment.get_template("report.html.j2").render(
         known,
         contest_answer=there(answers.contest.equal_time, known["contest"]),
@@ -200,7 +200,7 @@ def seconds(value: float) -> str:
     return f"{minutes} min {rest} s"
 
 
-def this_call(path: Path) -> dict[str, Any]:
+def read_call(path: Path) -> dict[str, Any]:
     """What the call of Snakemake that makes the report was given, and its rules."""
     try:
         call = read_json(path)

@@ -11,7 +11,7 @@ from trainkit import lease
 from trainkit.contestants import Contest, adjusted_in_vain, contestants, refuse_idle_nulls
 from trainkit.digest import digest_of
 from trainkit.errors import StudyError
-from trainkit.layers import Layers, at, in_words, merge, numbers, origin_of, read_yaml, suggest
+from trainkit.layers import Layers, as_typed, at, merge, numbers, origin_of, read_yaml, suggest
 from trainkit.spec import (
     AT,
     NAME,
@@ -367,7 +367,7 @@ def as_options(study: Study, files: list[str], given: dict[str, Any]) -> str:
         del chosen["study"]
     others = {key: value for key, value in given.items() if key not in ("preset", "study", "finished_only")}
     words = ["--configfile", *files] if files else []
-    words += ["--config", *(f"{key}={in_words(value)}" for key, value in (chosen | others).items())]
+    words += ["--config", *(f"{key}={as_typed(value)}" for key, value in (chosen | others).items())]
     return shlex.join(words)
 
 

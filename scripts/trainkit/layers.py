@@ -54,12 +54,12 @@ def read_yaml(path: Path, shown: str) -> dict[str, Any]:
     return content
 
 
-def in_words(value: Any) -> str:
-    """A value as it may have been written on the command line; Snakemake keeps its words as they are."""
+def as_typed(value: Any) -> str:
+    """A value as it may have been typed on the command line; Snakemake keeps its words as they are."""
     if isinstance(value, dict):
-        return "{" + ", ".join(f"{key}: {in_words(each)}" for key, each in value.items()) + "}"
+        return "{" + ", ".join(f"{key}: {as_typed(each)}" for key, each in value.items()) + "}"
     if isinstance(value, list):
-        return "[" + ", ".join(map(in_words, value)) + "]"
+        return "[" + ", ".join(map(as_typed, value)) + "]"
     return str(value)
 
 

@@ -31,4 +31,4 @@ def test_a_call_that_cannot_be_read_is_one_line(tmp_path, content):
     if content is not None:
         (tmp_path / "call.json").write_text(content)
     with pytest.raises(StudyError, match=r"^[^\n]*call\.json: Snakemake writes it at the start of a call"):
-        make_report.this_call(tmp_path / "call.json")
+        make_report.read_call(tmp_path / "call.json")

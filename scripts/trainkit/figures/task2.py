@@ -20,13 +20,12 @@ def baselines_history(results: Results) -> Figure:
             ax = axes[row, column]
             curve(ax, history, "epoch", f"train_{kind}", "training (augmented images)", scale)
             curve(ax, history, "epoch", f"val_{kind}", "validation", scale, ls="--")
-        for epoch in drops(results, name):
+        dropped = drops(results, name)
+        for epoch in dropped:
             axes[1, column].axvline(epoch - 0.5, color="0.6", lw=1, ls=":")
         axes[0, column].set_title(results.first(name).title, fontsize=11)
         axes[1, column].xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-        axes[1, column].set_xlabel(
-            "epoch (dotted: a seed's learning rate drops)" if drops(results, name) else "epoch"
-        )
+        axes[1, column].set_xlabel("epoch (dotted: a seed's learning rate drops)" if dropped else "epoch")
     axes[0, 0].set_ylabel("loss")
     axes[1, 0].set_ylabel("accuracy, %")
     axes[0, 0].legend(fontsize=9)
